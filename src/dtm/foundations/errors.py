@@ -1,0 +1,98 @@
+"""Every error that a user can cause or mend.
+
+    DtmError
+    ├── ConfigError     (ValueError)         a run file says something that cannot be
+    ├── MethodError     (LookupError)        no such method, or a setting it does not have
+    ├── MissingInput    (FileNotFoundError)  a path, hub id or store entry that is not there
+    ├── DataError       (ValueError)         rows or files of data that cannot be used
+    ├── ModelError      (ValueError)         a checkpoint, adapter or tokenizer that cannot be used
+    ├── TrainingError   (RuntimeError)       training stopped by itself: a loss that is not finite
+    ├── StoreError      (RuntimeError)       the store is locked, damaged or from another version
+    ├── ResourceError   (OSError)            disk or memory that does not suffice
+    └── WorkerError     (RuntimeError)       a worker process died or raised
+
+Each is also of the built-in type in brackets, so that library users may catch what they know.
+The command line prints `message` as one paragraph and exits with 2.
+"""
+
+from __future__ import annotations
+
+
+class DtmError(Exception):
+    """What is wrong, where it stands, and how to mend it."""
+
+    def __init__(self, what: str, *, where: object = None, mend: str | None = None) -> None:
+        self.what, self.where, self.mend = what, None if where is None else str(where), mend
+        super().__init__(what)
+
+    @property
+    def message(self) -> str:
+        """One paragraph: `where: what. mend`."""
+        text = _sentence(self.what)
+        if self.where:
+            text = f"{self.where}: {text}"
+        return f"{text} {_sentence(self.mend)}" if self.mend else text
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __reduce__(self):  # keyword arguments survive the way back from a worker
+        return _rebuild, (type(self), self.what, self.where, self.mend)
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "?", "!", "\n")) else text + "."
+
+
+def _rebuild(kind: type[DtmError], what: str, where: str | None, mend: str | None) -> DtmError:
+    return kind(what, where=where, mend=mend)
+
+
+class ConfigError(DtmError, ValueError):
+    """A run file says something that cannot be."""
+
+
+class MethodError(DtmError, LookupError):
+    """No such method, or a setting that it does not have."""
+
+    __str__ = DtmError.__str__
+
+
+class MissingInput(DtmError, FileNotFoundError):
+    """A path, hub id or store entry that is not there."""
+
+    __str__ = DtmError.__str__
+
+
+class DataError(DtmError, ValueError):
+    """Rows or files of data that cannot be used."""
+
+
+class ModelError(DtmError, ValueError):
+    """A checkpoint, adapter or tokenizer that cannot be used."""
+
+
+class TrainingError(DtmError, RuntimeError):
+    """Training stopped by itself, as on a loss that is not finite."""
+
+
+class StoreError(DtmError, RuntimeError):
+    """The store is locked, damaged or from another version."""
+
+
+class ResourceError(DtmError, OSError):
+    """Disk or memory that does not suffice."""
+
+    __str__ = DtmError.__str__
+
+
+class WorkerError(DtmError, RuntimeError):
+    """A worker process died or raised something that is not a user's error."""
+
+
+def several(errors: list[DtmError]) -> DtmError:
+    """Fold all errors found at once into one, so that a user mends them in one go."""
+    if len(errors) == 1:
+        return errors[0]
+    lines = "\n".join(f"  {number}. {error.message}" for number, error in enumerate(errors, 1))
+    return ConfigError(f"{len(errors)} things are wrong:\n{lines}")

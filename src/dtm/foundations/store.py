@@ -1,0 +1,308 @@
+"""The store: every step's result under a key of all that it depends on.
+
+    store/
+      objects/<key>/          outputs and manifest.json; whole, or not there
+      work/<key>/output/      what a step is writing; survives a kill, resumed by the next owner
+      work/<key>/scratch/     checkpoints and the like; freed when the step is done
+      locks/<key>             held with flock while somebody works on the key
+      digests.sqlite          sha256 of files by (path, size, mtime, inode)
+
+A key is the sha256 of a `Step`: its name and version, the settings that it reads, its seed, the
+numerics it runs under, and the *content digests* of its inputs. Paths never enter a key.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dtm.foundations.errors import StoreError
+from dtm.foundations.files import canonical, read_json, sha256, sync_folder, text_digest, walk, write_json
+
+FORMAT = 1
+# What differs between two runs that made the same thing, or tells only how it was made.
+EXEMPT = frozenset({"manifest.json", "training_args.bin", "log.jsonl", "timing.json"})
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a result depends on; two steps with the same fields have the same result."""
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    seed: int | None = None
+    numerics: Mapping[str, Any] = field(default_factory=dict)
+    version: int = 1
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """All that enters the key, as plain JSON values."""
+        return {"format": FORMAT, "step": self.name, "version": self.version, "settings": dict(self.settings),
+                "inputs": dict(self.inputs), "seed": self.seed, "numerics": dict(self.numerics)}  # fmt: skip
+
+    @property
+    def key(self) -> str:
+        return text_digest(canonical(self.fields))[:32]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished step: its folder, its manifest, and the digest of its content."""
+
+    key: str
+    folder: Path
+    manifest: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        return self.manifest["digest"]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the step reported about itself: rows, tokens, steps, ..."""
+        return self.manifest["facts"]
+
+
+class Claim:
+    """The right to work on a key, until `publish` or `release`."""
+
+    def __init__(self, store: Store, step: Step, lock: int, artifact: Artifact | None) -> None:
+        self.store, self.step, self.artifact, self._lock = store, step, artifact, lock
+        self.work = store.root / "work" / step.key
+        self.output, self.scratch = self.work / "output", self.work / "scratch"
+        self.started = time.time()
+        if artifact is None:
+            self.output.mkdir(parents=True, exist_ok=True)
+            self.scratch.mkdir(exist_ok=True)
+
+    def publish(self, facts: Mapping[str, Any] | None = None) -> Artifact:
+        """Write the manifest last, rename into place, free the scratch."""
+        files = {name: sha256(path) for name, path in walk(self.output) if name != "manifest.json"}
+        content = {name: value for name, value in files.items() if Path(name).name not in EXEMPT}
+        manifest = {**self.step.fields, "key": self.step.key, "files": files, "facts": dict(facts or {}),
+                    "digest": text_digest(canonical(content)), "seconds": round(time.time() - self.started, 3),
+                    "sizes": {name: path.stat().st_size for name, path in walk(self.output)
+                              if name != "manifest.json"},
+                    "versions": versions()}  # fmt: skip
+        for _, path in walk(self.output):
+            _flush(path)
+        write_json(self.output / "manifest.json", manifest)
+        sync_folder(self.output)
+        target = self.store.root / "objects" / self.step.key
+        target.parent.mkdir(exist_ok=True)
+        os.rename(self.output, target)
+        sync_folder(target.parent)
+        for name in files:
+            self.store.digests.remember(target / name, files[name])
+        shutil.rmtree(self.work, ignore_errors=True)
+        self.artifact = Artifact(self.step.key, target, manifest)
+        self.release()
+        return self.artifact
+
+    def release(self) -> None:
+        """Let others have the key; unfinished work stays for the next owner."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def __enter__(self) -> Claim:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
+
+class Store:
+    """A folder of artifacts, shared by any number of runs and processes of one machine."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root).absolute()
+        for name in ("objects", "work", "locks"):
+            (self.root / name).mkdir(parents=True, exist_ok=True)
+        self.digests = Digests(self.root / "digests.sqlite")
+
+    def find(self, step: Step) -> Artifact | None:
+        """The finished artifact of that step, or None; one whose files changed is put aside."""
+        folder = self.root / "objects" / step.key
+        try:
+            manifest = read_json(folder / "manifest.json")
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            self._put_aside(folder)
+            return None
+        artifact = Artifact(step.key, folder, manifest)
+        if not self.intact(artifact):
+            self._put_aside(folder)
+            return None
+        return artifact
+
+    def intact(self, artifact: Artifact) -> bool:
+        """Whether all files are there with the recorded size and sha256 (cached by stat)."""
+        for name, digest in artifact.manifest["files"].items():
+            path = artifact.folder / name
+            try:
+                if path.stat().st_size != artifact.manifest["sizes"][name]:
+                    return False
+            except OSError:
+                return False
+            if self.digests.of(path) != digest:
+                return False
+        return True
+
+    def claim(self, step: Step, *, wait: Callable[[], None] | None = None) -> Claim:
+        """Lock a key; where it is finished, the claim's `artifact` says so and the lock is free again.
+
+        Another process at work on the same key is waited for; `wait` is called once before that.
+        """
+        if (artifact := self.find(step)) is not None:
+            return Claim(self, step, -1, artifact)
+        path = self.root / "locks" / step.key
+        while True:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if wait is not None:
+                    wait()
+                    wait = None
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                if os.fstat(lock).st_ino == os.stat(path).st_ino:
+                    break  # `gc` did not remove the lock file between open and flock
+            except FileNotFoundError:
+                pass
+            os.close(lock)
+        artifact = self.find(step)
+        if artifact is not None:
+            os.close(lock)
+            lock = -1
+        return Claim(self, step, lock, artifact)
+
+    def make(self, step: Step, build: Callable[[Claim], Mapping[str, Any] | None]) -> Artifact:
+        """Find the step's artifact, or let `build` write into `claim.output` and publish it."""
+        with self.claim(step) as claim:
+            if claim.artifact is not None:
+                return claim.artifact
+            return claim.publish(build(claim))
+
+    def artifacts(self) -> Iterator[Artifact]:
+        for path in sorted((self.root / "objects").glob("*/manifest.json")):
+            yield Artifact(path.parent.name, path.parent, read_json(path))
+
+    def remove(self, keys: set[str]) -> int:
+        """Delete objects and unfinished work of these keys that nobody holds; returns bytes freed."""
+        freed = 0
+        for key in sorted(keys):
+            with self._unheld(key) as free:
+                for folder in (self.root / "objects" / key, self.root / "work" / key) if free else ():
+                    freed += sum(path.stat().st_size for _, path in walk(folder) if path.stat().st_nlink == 1)
+                    doomed = self.root / "work" / f"doomed-{key}"
+                    if folder.exists():
+                        os.rename(folder, doomed)  # never half there under its own name
+                        shutil.rmtree(doomed)
+        return freed
+
+    @contextmanager
+    def _unheld(self, key: str) -> Iterator[bool]:
+        path = self.root / "locks" / key
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield True
+            path.unlink(missing_ok=True)
+        except BlockingIOError:
+            yield False
+        finally:
+            os.close(lock)
+
+    def _put_aside(self, folder: Path) -> None:
+        aside = self.root / "work" / f"damaged-{folder.name}-{time.time_ns()}"
+        try:
+            os.rename(folder, aside)
+        except FileNotFoundError:
+            return
+
+
+class Digests:
+    """sha256 of files, remembered by (path, size, mtime, inode) so that a rerun reads no model again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with self._connect() as connection:
+                connection.execute(
+                    "CREATE TABLE IF NOT EXISTS digest (path TEXT PRIMARY KEY, stat TEXT, sha256 TEXT)"
+                )
+        except sqlite3.DatabaseError as error:
+            raise StoreError(
+                f"cannot open the digest cache: {error}", where=path, mend="Delete that file"
+            ) from error
+
+    def of(self, path: Path) -> str:
+        """sha256 of the file, read only if its stat changed."""
+        path = path.resolve()
+        stat = _stat(path)
+        with self._connect() as connection:
+            row = connection.execute(
+                "SELECT stat, sha256 FROM digest WHERE path = ?", (str(path),)
+            ).fetchone()
+        if row and row[0] == stat:
+            return row[1]
+        value = sha256(path)
+        self.remember(path, value)
+        return value
+
+    def of_folder(self, folder: Path, *, only: Callable[[str], bool] = lambda name: True) -> str:
+        """One digest of the names and contents of a folder's files."""
+        files = {name: self.of(path) for name, path in walk(folder) if only(name)}
+        return text_digest(canonical(files))
+
+    def remember(self, path: Path, value: str) -> None:
+        with self._connect() as connection:
+            connection.execute("INSERT OR REPLACE INTO digest VALUES (?, ?, ?)",
+                               (str(path.resolve()), _stat(path), value))  # fmt: skip
+
+    @contextmanager
+    def _connect(self) -> Iterator[sqlite3.Connection]:
+        connection = sqlite3.connect(self.path, timeout=60)
+        try:
+            with connection:
+                yield connection
+        finally:
+            connection.close()
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages whose arithmetic shows in the results."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for package in ("disperse-then-merge", "torch", "transformers", "trl", "peft", "scikit-learn", "lm_eval"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _stat(path: Path) -> str:
+    stat = path.stat()
+    return f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ino}"
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
