@@ -46,9 +46,13 @@ class Method:
 
     @property
     def settings(self) -> dict[str, inspect.Parameter]:
-        """The keyword-only arguments by name."""
+        """The keyword-only arguments by name, without those that the pipeline hands in (`needs`)."""
         parameters = inspect.signature(self.function, eval_str=True).parameters.values()
-        return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+        return {
+            p.name: p
+            for p in parameters
+            if p.kind is inspect.Parameter.KEYWORD_ONLY and p.name not in self.needs
+        }
 
     def bind(self, settings: Mapping[str, Any], *, where: object = None) -> Bound:
         """Check a user's settings and fill in defaults; raises every mistake at once."""

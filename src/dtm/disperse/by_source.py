@@ -1,0 +1,54 @@
+"""Whole sources: each data set stays in one portion, so that a portion is a task mix that one can name."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from dtm.foundations.errors import DataError
+from dtm.foundations.registry import registry
+from dtm.foundations.types import Examples
+
+
+@registry("disperse").register("by_source", needs=("rows", "tokens"), unit="source")
+def by_source(
+    examples_N: Examples,
+    k: int,
+    seed: int,
+    *,
+    rows: np.ndarray | None = None,
+    tokens: np.ndarray | None = None,
+    balance: Literal["rows", "tokens"] = "rows",
+) -> np.ndarray:
+    """Pack whole sources into k portions, the largest first, each into the emptiest portion.
+
+    Largest-first keeps the fullest portion within 4/3 of the best possible (Graham 1969). Nothing is
+    drawn: `seed` is not read, and sources of one size go by name.
+
+    Raises DataError when there are fewer sources than portions, or tokens were asked for before rendering.
+    """
+    weight_N = {"rows": np.ones(len(examples_N), np.int64) if rows is None else rows, "tokens": tokens}[
+        balance
+    ]
+    if weight_N is None:
+        raise DataError(
+            "the rows are not rendered yet, so their tokens are not known",
+            where="disperse.balance",
+            mend="Use `balance: rows`",
+        )
+    names, source_N = np.unique(np.asarray(examples_N.column("source"), dtype=str), return_inverse=True)
+    if k > len(names):
+        raise DataError(
+            f"{len(names)} sources cannot fill {k} portions: {', '.join(names[:20])}",
+            where="disperse.k",
+            mend=f"Set k to {len(names)} or less, or use the method 'random' or 'kmeans', which part sources",
+        )
+    weights = np.bincount(source_N, weights=weight_N, minlength=len(names))
+    weights = np.maximum(weights, 1)  # a source of no tokens fills a portion all the same
+    load_K = np.zeros(k)
+    portion_of = np.empty(len(names), np.int64)
+    for source in np.argsort(-weights, kind="stable"):
+        portion_of[source] = np.argmin(load_K)
+        load_K[portion_of[source]] += weights[source]
+    return portion_of[source_N]
