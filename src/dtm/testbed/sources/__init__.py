@@ -1,0 +1,1 @@
+"""The mixture's sources, one a file: a writer, and the settings that it reads."""
