@@ -1,0 +1,8 @@
+"""What a run leaves behind for its reader: the page, the table at the end, the statement, the schema."""
+
+from dtm.report.page import page, render
+from dtm.report.schema import RESULTS_SCHEMA, validate
+from dtm.report.statement import statement
+from dtm.report.terminal import table
+
+__all__ = ["RESULTS_SCHEMA", "page", "render", "statement", "table", "validate"]

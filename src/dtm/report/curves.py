@@ -1,0 +1,103 @@
+"""Training curves: thinned to what a screen can show, and as SVG paths that need no script."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dtm.report.axis import Axis, axis, label
+
+BUDGET = 12_000  # points of all curves together: more would show nothing on a screen and make the page slow
+WINDOW = 9  # points; the bold line is the mean of this many, centred
+FIELDS = ("step", "epoch", "tokens", "loss", "learning_rate", "grad_norm")
+
+
+def curves(results: dict[str, Any], colours: dict[str, str]) -> dict[str, Any] | None:
+    """What the loss figure needs, or None where no model has a point.
+
+    Returns series (name, colour, faint and bold path in a 1000 x 1000 box), ticks in percent,
+    `data` for the script ([points, 6] in FIELDS' order a series) and the number of points averaged into one.
+    """
+    logged = [(curve["model"], curve["points"]) for curve in results["curves"] if curve["points"]]
+    if not logged:
+        return None
+    room = max(BUDGET // len(logged), 30)
+    group = max(-(-len(points) // room) for _, points in logged)
+    thin = [(name, thinned(points, group)) for name, points in logged]
+    x = axis([row[0] for _, rows in thin for row in rows], include=(0.0,))
+    y = axis([row[3] for _, rows in thin for row in rows])
+    x = Axis(0.0, max((row[0] for _, rows in thin for row in rows if row[0]), default=x.high), x.ticks)
+    noisy = max(len(rows) for _, rows in thin) >= 4 * WINDOW
+
+    def drawn(rows: list[list[float | None]]) -> list[float | None]:
+        losses = [row[3] for row in rows]
+        return smooth(losses) if noisy else losses
+
+    series = [
+        {
+            "name": name,
+            "colour": colours.get(name, "var(--base)"),
+            "faint": path([(row[0], row[3]) for row in rows], x, y) if noisy else "",
+            "bold": path([(row[0], value) for row, value in zip(rows, drawn(rows), strict=True)], x, y),
+            "first": _known(rows, 0),
+            "last": _known(rows, -1),
+            "points": len(points),
+        }
+        for (name, points), (_, rows) in zip(logged, thin, strict=True)
+    ]
+    return {
+        "series": series,
+        "x_ticks": [(x.place(tick), label(tick)) for tick in x.ticks if tick <= x.high],
+        "y_ticks": [(y.place(tick), label(tick)) for tick in y.ticks],
+        "group": group,
+        "window": WINDOW if noisy else 1,
+        "data": [{"name": item["name"], "colour": item["colour"], "rows": rows}
+                 for item, (_, rows) in zip(series, thin, strict=True)],
+    }  # fmt: skip
+
+
+def thinned(points: list[dict[str, Any]], group: int) -> list[list[float | None]]:
+    """Rows of FIELDS: the last position and the mean measurement of every `group` points in a row."""
+    rows = []
+    for start in range(0, len(points), group):
+        part = points[start : start + group]
+        places = [part[-1][name] for name in ("step", "epoch", "tokens")]
+        means = [_mean([point[name] for point in part]) for name in ("loss", "learning_rate", "grad_norm")]
+        rows.append([_rounded(value) for value in (*places, *means)])
+    return rows
+
+
+def smooth(values: list[float | None], window: int = WINDOW) -> list[float | None]:
+    """Centred mean over `window` values, fewer at the ends; None stays None."""
+    half = window // 2
+    return [None if value is None else _mean(values[max(i - half, 0) : i + half + 1])
+            for i, value in enumerate(values)]  # fmt: skip
+
+
+def path(points: list[tuple[Any, Any]], x: Axis, y: Axis) -> str:
+    """An SVG path in a 1000 x 1000 box, y upwards; a missing value is a gap, a lone point a dot."""
+    parts, pen = [], "M"
+    for across, up in points:
+        if across is None or up is None:
+            pen = "M"
+            continue
+        place = f"{10 * x.place(across):.0f} {1000 - 10 * y.place(up):.0f}"
+        parts.append(f"{pen}{place}" + (f"L{place}" if pen == "M" else ""))
+        pen = "L"
+    return "".join(parts)
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _known(rows: list[list[float | None]], position: int) -> float | None:
+    known = [row[3] for row in rows if row[3] is not None]
+    return known[position] if known else None
+
+
+def _rounded(value: float | None) -> float | None:
+    """Five significant digits: the page is read by eye, `results.json` has the rest."""
+    if value is None:
+        return None
+    return int(value) if float(value).is_integer() else float(f"{value:.5g}")

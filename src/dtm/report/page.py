@@ -1,0 +1,86 @@
+"""`report.html`: one page with everything in it, that opens offline and runs no script but its own."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dtm.foundations.files import write_text
+from dtm.report import sections, wording
+from dtm.report.board import ALPHA, board
+from dtm.report.curves import curves
+from dtm.report.schema import complete, validate
+from dtm.report.statement import statement
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+HERE = Path(__file__).parent
+
+
+def render(results: dict[str, Any], folder: Path) -> Path:
+    """Write `report.html` for these results into `folder`, atomically, and return its path.
+
+    Raises DataError where `results` breaks RESULTS_SCHEMA. Names, rows and texts in it may be hostile: all are
+    escaped, and the page's own policy (Content-Security-Policy) lets no other script run and nothing load.
+    """
+    path = Path(folder) / "report.html"
+    write_text(path, page(results))
+    return path
+
+
+def page(results: dict[str, Any]) -> str:
+    """The page as HTML; the same results give the same bytes."""
+    validate(results)
+    results = complete(results)
+    scores = board(results)
+    colours = sections.colours(scores)
+    lines = results["statement"] or statement(results)
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    text = _template().render(
+        run=results["run"],
+        headline=lines[0],
+        statement=lines[1:],
+        facts=sections.facts(results, scores),
+        board=scores,
+        colours=colours,
+        scores=sections.score_rows(scores),
+        every_score=sections.every_score(results),
+        curves=curves(results, colours),
+        portions=sections.portions(results),
+        spread=sections.spread(scores, colours),
+        heldout=sections.heldout(results, scores, colours),
+        data=sections.data(results),
+        stages=sections.stages(results),
+        merge=sections.merge(results, scores),
+        alpha=ALPHA,
+        script=script,
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        style=(HERE / "page.css").read_text(encoding="utf-8"),
+    )
+    # a lone surrogate from a broken row cannot be written as UTF-8
+    return text.encode("utf-8", "replace").decode()
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["pretty"] = lambda value: json.dumps(
+        value, indent=2, sort_keys=True, ensure_ascii=False
+    )
+    environment.filters |= {
+        name: getattr(wording, name) for name in ("count", "short", "loss", "probability", "plural")
+    }
+    return environment.get_template("page.html.jinja")

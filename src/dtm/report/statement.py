@@ -1,0 +1,170 @@
+"""What a run shows and what it does not, in plain sentences: counted, corrected, and never more than was measured."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import PurePath
+from typing import Any
+
+from dtm.report.board import ALPHA, Board, Difference, Row, board
+from dtm.report.schema import complete
+from dtm.report.wording import count, listing, loss, plural
+
+MATCHED = 0.05  # trained tokens within 5 % of each other count as the same compute
+
+
+def statement(results: dict[str, Any]) -> list[str]:
+    """The first sentence says what was run and what came out; the others what that rests on, and its limits.
+
+    `results` need not be complete; its own field `statement` is not read.
+    """
+    results = complete(results)
+    scores = board(results)
+    lines = [_headline(results, scores)]
+    for other in scores.against:
+        lines += _comparison(scores, other) + _compute(scores, other)
+    lines += _heldout(results, scores)
+    lines += _limits(results, scores)
+    return lines
+
+
+def _headline(results: dict[str, Any], scores: Board) -> str:
+    run, kept = results["run"], results["data"]["kept"]
+    base = PurePath(run["base"]).name if run["base"] else "The base model"
+    portions = f" in {plural(run['k'], 'portion')}" if run["k"] and run["k"] > 1 else ""
+    rows = f" on {plural(kept, 'row')}" if kept is not None else ""
+    model = scores.models.get(scores.subject or "", {})
+    tokens = f" ({count(model['tokens'])} trained tokens)" if model.get("tokens") else ""
+    text = f"{base} was instruction-tuned by {run['recipe'] or 'this run'}{portions}{rows}{tokens}"
+    if not scores.rows:
+        return f"{text}; no task was evaluated, so nothing is shown about its quality."
+    if not scores.against:
+        return f"{text} and scored on {_tasks(scores.rows)}, without a paired comparison: no difference is shown."
+    outcomes = [_outcome(scores, other) for other in scores.against]
+    return f"{text}: the {_kind(scores)} is {'; it is '.join(outcomes)}."
+
+
+def _outcome(scores: Board, other: str) -> str:
+    differences = _differences(scores, other)
+    better, worse = _having(differences, "better"), _having(differences, "worse")
+    total, name = _tasks([row for row in scores.rows if other in row.differences]), _called(scores, other)
+    if not better and not worse:
+        return f"not shown to differ from {name} on any of {total}"
+    if better and worse:
+        return f"better than {name} on {len(better)} and worse on {len(worse)} of {total}"
+    return f"{'better' if better else 'worse'} than {name} on {len(better or worse)} of {total}"
+
+
+def _comparison(scores: Board, other: str) -> list[str]:
+    """How many tasks differ after correction, in which direction, and what could have been seen at all."""
+    differences = _differences(scores, other)
+    tested = [pair for pair in differences.values() if pair.verdict != "untested"]
+    title = f"{scores.subject} against {other}:"
+    lines = []
+    if tested:
+        items = sum(pair.n or 0 for pair in tested)
+        better, worse = _having(differences, "better"), _having(differences, "worse")
+        parts = [f"{word} on {len(names)} ({listing(names)})" if len(names) <= 4 else f"{word} on {len(names)}"
+                 for word, names in (("better", better), ("worse", worse)) if names]  # fmt: skip
+        still = len(tested) - len(better) - len(worse)
+        rest = f"no difference is shown on {still if parts else 'any'}" if still else ""
+        found = listing([*parts, rest]) if rest else listing(parts)
+        lines.append(
+            f"{title} of {plural(len(tested), 'task')} ({count(items)} items, both models on the same ones), {found}; "
+            f"paired tests, p < {ALPHA} after Holm's correction over all comparisons of the run."
+        )
+        if still:
+            lines.append(_resolution(scores, other))
+    untested = len(differences) - len(tested)
+    if untested:
+        lines.append(
+            f"{title} {plural(untested, 'task')} could not be tested, and nothing is claimed on them."
+        )
+    return [line for line in lines if line]
+
+
+def _resolution(scores: Board, other: str) -> str:
+    """No difference shown is not no difference: how large a one these items would let us see."""
+    pairs = [row.differences[other] for row in scores.rows if row.is_share and other in row.differences]
+    halves = [(pair.high - pair.low) / 2 for pair in pairs if pair.low is not None and pair.high is not None]
+    if not halves:
+        return ""
+    return (
+        f"No difference shown is not the same as no difference: the 95 % intervals of {scores.subject} minus {other} "
+        f"are typically ±{100 * statistics.median(halves):.1f} points wide, so smaller effects cannot be seen."
+    )
+
+
+def _compute(scores: Board, other: str) -> list[str]:
+    """Whether the two models had the same compute; a base had none, which needs no saying."""
+    a, b = scores.models[scores.subject or ""], scores.models[other]
+    if b["role"] == "base":
+        return []
+    if not a["tokens"] or not b["tokens"]:
+        return [f"The compute of {a['name']} and {b['name']} is not known to be the same."]
+    ratio = a["tokens"] / b["tokens"]
+    spent = f"{count(a['tokens'])} and {count(b['tokens'])} trained tokens"
+    if max(ratio, 1 / ratio) <= 1 + MATCHED:
+        return [f"{a['name']} and {b['name']} had the same compute within {MATCHED:.0%} ({spent})."]
+    more = a["name"] if ratio > 1 else b["name"]
+    return [f"The compute of {a['name']} and {b['name']} is not matched ({spent}): {more} had "
+            f"{max(ratio, 1 / ratio):.2g} times as much, which may explain a difference."]  # fmt: skip
+
+
+def _heldout(results: dict[str, Any], scores: Board) -> list[str]:
+    rows = {row["model"]: row for row in results["results"]["heldout"] if row["source"] == "all"}
+    own = rows.get(scores.subject or "")
+    others = [rows[name] for name in scores.of_role("base") + scores.of_role("baseline")
+              if name in rows and name != scores.subject]  # fmt: skip
+    if own is None or own["loss"] is None or not others:
+        return []
+    parts = [f"{loss(row['loss'])} {_bounds(row)}for {row['model']}" for row in others]
+    return [f"Held-out response loss, nats a token: {loss(own['loss'])} {_bounds(own)}for {own['model']}, "
+            f"{listing(parts)}; lower is a better fit to this data, not a better model."]  # fmt: skip
+
+
+def _limits(results: dict[str, Any], scores: Board) -> list[str]:
+    seed = results["run"]["seed"]
+    named = f" ({seed})" if seed is not None else ""
+    lines = [f"One seed{named}: what is shown holds for these weights; no claim about the method."]
+    if scores.rows and not scores.of_role("baseline"):
+        lines.append(
+            "No baseline was trained on the same data, so nothing here says that merging was what helped."
+        )
+    lost = sum(source["dropped"] or 0 for source in results["data"]["sources"])
+    if lost:
+        lines.append(
+            f"{plural(lost, 'row')} could not be used and {'was' if lost == 1 else 'were'} left out."
+        )
+    return lines
+
+
+def _differences(scores: Board, other: str) -> dict[str, Difference]:
+    """By task; the prompt format is named where there is more than one."""
+    return {
+        f"{row.task} ({row.format})" if scores.several_formats else row.task: row.differences[other]
+        for row in scores.rows
+        if other in row.differences
+    }
+
+
+def _having(differences: dict[str, Difference], verdict: str) -> list[str]:
+    return [task for task, pair in differences.items() if pair.verdict == verdict]
+
+
+def _tasks(rows: list[Row]) -> str:
+    return plural(len(rows), "task")
+
+
+def _kind(scores: Board) -> str:
+    return "merged model" if scores.models[scores.subject or ""]["role"] == "merged" else "trained model"
+
+
+def _called(scores: Board, name: str) -> str:
+    return "its base" if scores.models[name]["role"] == "base" else name
+
+
+def _bounds(row: dict[str, Any]) -> str:
+    if row["low"] is None or row["high"] is None:
+        return ""
+    return f"[{loss(row['low'])}, {loss(row['high'])}] "

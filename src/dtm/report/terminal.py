@@ -1,0 +1,137 @@
+"""The table that a run ends with."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from dtm.report.board import ALPHA, Board, Difference, Mean, Row, Score, board
+from dtm.report.schema import complete
+from dtm.report.wording import MISSING, count, score, signed
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+MARK = {"better": "[green]▲[/] ", "worse": "[red]▼[/] "}
+
+
+def table(results: dict[str, Any], width: int | None = None) -> Table:
+    """Scores, paired differences, means over tasks, tokens and steps, with 95 % intervals; shares in percent.
+
+    Tasks are rows and models are columns; where that is wider than `width` (columns of text, by default the
+    terminal's), each task has a row a model instead. Sub-models are left to the page.
+    """
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    scores = board(complete(results))
+    width = width or shutil.get_terminal_size().columns
+    drawn = _wide(scores)
+    console = Console(width=10_000)
+    fits = Measurement.get(console, console.options, drawn).maximum <= width
+    return drawn if fits else _tall(scores)
+
+
+def _wide(scores: Board) -> Table:
+    drawn = _frame(scores)
+    drawn.add_column("task")
+    for name in [*scores.shown, *(f"{scores.subject}\n− {other}" for other in scores.against)]:
+        drawn.add_column(_plain(name), justify="right", no_wrap=True)
+    for line in [*scores.rows, *scores.means]:
+        if isinstance(line, Mean):
+            drawn.add_section()
+        drawn.add_row(
+            _title(line, scores, "\n"),
+            *(_score(line, name, "\n") for name in scores.shown),
+            *(_difference(line, name, "\n") for name in scores.against),
+        )
+    drawn.add_section()
+    for what in ("tokens", "steps"):
+        spent = [count(scores.models[name][what]) for name in scores.shown]
+        if any(cell != MISSING for cell in spent):
+            drawn.add_row(f"trained {what}", *spent, *[""] * len(scores.against), style="dim")
+    return drawn
+
+
+def _tall(scores: Board) -> Table:
+    drawn = _frame(scores)
+    drawn.add_column("task, model", overflow="fold")
+    drawn.add_column("score", justify="right")
+    if scores.against:
+        drawn.add_column(_plain(f"{scores.subject} −"), justify="right")
+    for line in [*scores.rows, *scores.means]:
+        drawn.add_section()
+        drawn.add_row(_title(line, scores, " "))
+        for name in scores.shown:
+            drawn.add_row(f"  {_plain(name)}", _score(line, name, "\n"), _difference(line, name, "\n"))
+    drawn.add_section()
+    for name in scores.shown:
+        model = scores.models[name]
+        drawn.add_row(
+            f"{_plain(name)}",
+            f"{count(model['tokens'])} tokens",
+            f"{count(model['steps'])} steps",
+            style="dim",
+        )
+    return drawn
+
+
+def _frame(scores: Board) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=_caption(scores), caption_justify="left")
+
+
+def _caption(scores: Board) -> str:
+    if not scores.rows:
+        return "No task was evaluated."
+    lines = ["95 % intervals; shares in percent."]
+    if scores.against:
+        lines.append(
+            f"▲ better, ▼ worse: paired test, p < {ALPHA} after Holm's correction; else nothing is shown."
+        )
+    if scores.of_role("submodel"):
+        lines.append("Sub-models: see the report.")
+    return " ".join(lines)
+
+
+def _title(line: Row | Mean, scores: Board, between: str) -> str:
+    form = f" ({line.format})" if scores.several_formats else ""
+    if isinstance(line, Mean):
+        return f"mean of {line.tasks} tasks{form}"
+    size = "" if line.n is None else f", n {line.n:,}"
+    return f"{_plain(line.task + form)}{between}[dim]{_plain(line.metric)}{size}[/]"
+
+
+def _score(line: Row | Mean, name: str, between: str) -> str:
+    cell, metric = line.scores.get(name), _metric(line)
+    if cell is None or cell.value is None:
+        return MISSING
+    return score(cell.value, metric) + _bounds(
+        cell, f"{score(cell.low, metric)}–{score(cell.high, metric)}", between
+    )
+
+
+def _difference(line: Row | Mean, name: str, between: str) -> str:
+    cell, metric = line.differences.get(name), _metric(line)
+    if cell is None or cell.value is None:
+        return ""
+    mark = MARK.get(cell.verdict, "") if isinstance(cell, Difference) else ""
+    bounds = f"{signed(cell.low, metric)}, {signed(cell.high, metric)}"
+    return mark + signed(cell.value, metric) + _bounds(cell, bounds, between)
+
+
+def _bounds(cell: Score | Difference, text: str, between: str) -> str:
+    return "" if cell.low is None or cell.high is None else f"{between}[dim]{text}[/]"
+
+
+def _metric(line: Row | Mean) -> str:
+    return "share" if isinstance(line, Mean) else line.metric
+
+
+def _plain(text: str) -> str:
+    """Names come from files: rich's markup in them is text, and control characters are spaces."""
+    from rich.markup import escape
+
+    return escape("".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text))
