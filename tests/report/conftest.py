@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from typing import Any
 
 import pytest
@@ -23,8 +24,10 @@ SOURCES = (
     "poems",
     "code",
 )
-WORDS = ("capital river author atomic number country state symbol written longest list rewrite polite sentence "
-         "add subtract total remain order alphabet extract name date city population published").split()  # fmt: skip
+WORDS = re.findall(r"\w+", """
+capital river author atomic number country state symbol written longest list rewrite polite sentence
+add subtract total remain order alphabet extract name date city population published
+""")  # fmt: skip
 
 
 def make(
@@ -38,19 +41,20 @@ def make(
     models = _models(portions, baseline)
     scores, comparisons = _scores(random_, models, names)
     stages = [("load", 2.31), ("disperse", 4.02), ("train", 61.5 * k), ("merge", 6.4), ("evaluate", 144.0)]
-    config = f"recipe: disperse_then_merge\nbase: acme/small-135M\ndisperse: {{method: kmeans, k: {k}}}\nseed: {seed}\n"
+    config = f"recipe: disperse_then_merge\nbase: acme/small-135M\ndisperse: {{k: {k}}}\nseed: {seed}\n"
     return {
         "format": 1,
         "run": {
             "name": "first", "recipe": "disperse_then_merge", "base": "acme/small-135M", "seed": seed, "k": k,
-            "command": "dtm run examples/first.yaml", "dtm": "0.1.0", "threads": 1, "workers": 2, "device": "cpu",
+            "command": "dtm run examples/first.yaml", "dtm": "0.1.0", "threads": 1, "workers": 2,
+            "device": "cpu",
             "versions": {"torch": "2.13.0", "transformers": "5.23.0", "trl": "1.16.0", "peft": "0.21.2"},
             "config": {"recipe": "disperse_then_merge", "seed": seed}, "config_text": config,
         },
         "statement": [],
         "results": {
             "models": models, "scores": scores, "comparisons": comparisons,
-            "tasks": [{"name": name, "kind": "multiple_choice" if i % 2 == 0 else "exact_match", "format": "raw",
+            "tasks": [{"name": name, "kind": ("multiple_choice", "exact_match")[i % 2], "format": "raw",
                        "metric": "acc" if i % 2 == 0 else "exact_match", "n": 40 + 60 * (i % 4),
                        "chance": 0.25 if i % 2 == 0 else None, "source": f"{name}.jsonl"}
                       for i, name in enumerate(names)],
@@ -58,11 +62,13 @@ def make(
         },
         "data": _data(random_, origins, portions),
         "portions": portions,
-        "curves": [_curve(random_, model, points) for model in models if model["role"] in ("submodel", "baseline")],
+        "curves": [_curve(random_, model, points) for model in models
+                   if model["role"] in ("baseline", "submodel")],
         "merge": {"method": "linear", "settings": {"density": 0.5}, "weights": [1 / k] * k, "space": "weight",
                   "export": "model", "paper": "arXiv:2405.13432", "tensors": 272, "dtype": "float32"},
         "stages": [{"name": name, "what": f"{name} everything", "seconds": seconds, "reused": name == "load",
-                    "tokens": 412_332 if name == "train" else None, "steps": 24 * k if name == "train" else None}
+                    "tokens": 412_332 if name == "train" else None,
+                    "steps": 90 * k if name == "train" else None}
                    for name, seconds in stages],
     }  # fmt: skip
 
@@ -81,11 +87,11 @@ def _models(portions: list[dict[str, Any]], baseline: bool) -> list[dict[str, An
     models = [{"name": "base", "role": "base", "tokens": 0, "steps": 0}]
     if baseline:
         models.append(
-            {"name": "vanilla_sft", "role": "baseline", "tokens": total, "steps": 24 * len(portions)}
+            {"name": "vanilla_sft", "role": "baseline", "tokens": total, "steps": 90 * len(portions)}
         )
-    models += [{"name": f"submodel-{portion['index']}", "role": "submodel", "tokens": portion["trained_tokens"],
-                "steps": 24} for portion in portions]  # fmt: skip
-    models.append({"name": "merged", "role": "merged", "tokens": total, "steps": 24 * len(portions)})
+    models += [{"name": f"submodel-{portion['index']}", "role": "submodel",
+                "tokens": portion["trained_tokens"], "steps": 90} for portion in portions]  # fmt: skip
+    models.append({"name": "merged", "role": "merged", "tokens": total, "steps": 90 * len(portions)})
     return [{**model, "digest": f"{number:064x}"} for number, model in enumerate(models, 0xABCDEF0123)]
 
 
@@ -108,9 +114,10 @@ def _scores(
             difference = values["merged"] - values[other]
             half = 1.96 * math.sqrt(0.25 / n)
             p = math.erfc(abs(difference) / half * 1.96 / math.sqrt(2))
-            comparisons.append({"task": task, "format": "raw", "metric": metric, "a": "merged", "b": other,
-                                "difference": difference, "low": difference - half, "high": difference + half, "p": p,
-                                "p_holm": min(1.0, 4 * p), "only_a": 9, "only_b": 4, "n": n})  # fmt: skip
+            comparisons.append({"task": task, "format": "raw", "metric": metric, "a": "merged",
+                                "b": other, "difference": difference, "low": difference - half,
+                                "high": difference + half,
+                                "p": p, "p_holm": min(1.0, 4 * p), "only_a": 9, "only_b": 4, "n": n})  # fmt: skip
     return scores, comparisons
 
 
@@ -151,11 +158,11 @@ def _data(random_: random.Random, origins: list[str], portions: list[dict[str, A
         sources.append({"source": origin, "read": kept + dropped + twice, "kept": kept, "dropped": dropped,
                         "duplicates": twice, "tokens": kept * 61, "trained_tokens": kept * 23,
                         "license": random_.choice(["apache-2.0", "cc-by-nc-4.0", None])})  # fmt: skip
-    reasons = [{"reason": reason, "count": number, "examples": [{"file": "mixture/facts.jsonl", "line": line}
-                                                               for line in (17, 230, 1044)]}
-               for reason, number in (("empty answer", 12), ("broken JSON", 3), ("longer than max_length", 9))]  # fmt: skip
-    return {"read": sum(s["read"] for s in sources), "kept": sum(s["kept"] for s in sources), "sources": sources,
-            "reasons": reasons}  # fmt: skip
+    places = [{"file": "mixture/facts.jsonl", "line": line} for line in (17, 230, 1044)]
+    reasons = [{"reason": reason, "count": number, "examples": places}
+               for reason, number in (("empty answer", 12), ("broken JSON", 3), ("too long", 9))]  # fmt: skip
+    return {"read": sum(s["read"] for s in sources), "kept": sum(s["kept"] for s in sources),
+            "sources": sources, "reasons": reasons}  # fmt: skip
 
 
 def poison(value: Any, text: str = HOSTILE) -> Any:

@@ -21,17 +21,22 @@ class Axis:
         return round(100 * min(max(share, 0.0), 1.0), 2)
 
 
-def axis(values: Iterable[float | None], *, wanted: int = 5, include: tuple[float, ...] = ()) -> Axis:
-    """An axis whose ends are round and hold all values; one value or none still gives a width."""
+def axis(
+    values: Iterable[float | None], *, wanted: int = 5, include: tuple[float, ...] = (), margin: float = 0.04
+) -> Axis:
+    """An axis that holds all values with `margin` of its width to spare; ticks stand at round values in it.
+
+    An `include`d value at an end is that end, without a margin. One value or none still gives a width.
+    """
     known = [value for value in values if value is not None and math.isfinite(value)] + list(include)
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
     if high - low <= 1e-9 * max(abs(low), abs(high), 1e-9):
         pad = abs(low) * 0.1 or 1.0
         low, high = low - pad, high + pad
-    step = round_step((high - low) / wanted)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    ticks = [tidy(number * step) for number in range(first, last + 1)]
-    return Axis(ticks[0], ticks[-1], ticks)
+    spare, step = margin * (high - low), round_step((high - low) / wanted)
+    low, high = low - spare * (low not in include), high + spare * (high not in include)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return Axis(low, high, [tidy(number * step) for number in range(first, last + 1)])
 
 
 def round_step(raw: float) -> float:
@@ -46,8 +51,11 @@ def tidy(value: float) -> float:
 
 
 def label(value: float) -> str:
-    """A tick's text: no more digits than it has, thousands short."""
+    """A tick's text: no more digits than it has, thousands short, small ones with an exponent."""
     for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.4g}{letter}".replace("-", "−")
+    if 0 < abs(value) < 1e-3:
+        digits, exponent = f"{value:.1e}".split("e")
+        return f"{digits.removesuffix('.0')}e{int(exponent)}".replace("-", "−")
     return f"{value:.4g}".replace("-", "−")

@@ -85,7 +85,7 @@ class Board:
 
 
 def board(results: dict[str, Any]) -> Board:
-    """Arrange completed results (`schema.complete`); the subject is the merged model, else the last baseline."""
+    """Arrange completed results (`schema.complete`); the subject is the merged model or the last baseline."""
     block = results["results"]
     models = {model["name"]: model for model in block["models"]}
     roles = {role: [name for name, model in models.items() if model["role"] == role]

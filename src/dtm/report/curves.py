@@ -6,8 +6,9 @@ from typing import Any
 
 from dtm.report.axis import Axis, axis, label
 
-BUDGET = 12_000  # points of all curves together: more would show nothing on a screen and make the page slow
+BUDGET = 6_000  # points of all curves together: more would show nothing on a screen and make the page slow
 WINDOW = 9  # points; the bold line is the mean of this many, centred
+STEP, EPOCH, LOSS = 0, 1, 3
 FIELDS = ("step", "epoch", "tokens", "loss", "learning_rate", "grad_norm")
 
 
@@ -23,21 +24,24 @@ def curves(results: dict[str, Any], colours: dict[str, str]) -> dict[str, Any] |
     room = max(BUDGET // len(logged), 30)
     group = max(-(-len(points) // room) for _, points in logged)
     thin = [(name, thinned(points, group)) for name, points in logged]
-    x = axis([row[0] for _, rows in thin for row in rows], include=(0.0,))
-    y = axis([row[3] for _, rows in thin for row in rows])
-    x = Axis(0.0, max((row[0] for _, rows in thin for row in rows if row[0]), default=x.high), x.ticks)
+    everywhere = [row for _, rows in thin for row in rows]
+    # a baseline takes k times a sub-model's steps: by epoch they lie on one another
+    across = EPOCH if all(row[EPOCH] is not None for row in everywhere) else STEP
+    furthest = max((row[across] or 0 for row in everywhere), default=0) or 1.0
+    x = axis([], include=(0.0, furthest))
+    y = axis([row[LOSS] for row in everywhere])
     noisy = max(len(rows) for _, rows in thin) >= 4 * WINDOW
 
     def drawn(rows: list[list[float | None]]) -> list[float | None]:
-        losses = [row[3] for row in rows]
+        losses = [row[LOSS] for row in rows]
         return smooth(losses) if noisy else losses
 
     series = [
         {
             "name": name,
             "colour": colours.get(name, "var(--base)"),
-            "faint": path([(row[0], row[3]) for row in rows], x, y) if noisy else "",
-            "bold": path([(row[0], value) for row, value in zip(rows, drawn(rows), strict=True)], x, y),
+            "faint": path([(row[across], row[LOSS]) for row in rows], x, y) if noisy else "",
+            "bold": path([(row[across], value) for row, value in zip(rows, drawn(rows), strict=True)], x, y),
             "first": _known(rows, 0),
             "last": _known(rows, -1),
             "points": len(points),
@@ -46,8 +50,10 @@ def curves(results: dict[str, Any], colours: dict[str, str]) -> dict[str, Any] |
     ]
     return {
         "series": series,
-        "x_ticks": [(x.place(tick), label(tick)) for tick in x.ticks if tick <= x.high],
+        "x_ticks": [(x.place(tick), label(tick)) for tick in x.ticks],
         "y_ticks": [(y.place(tick), label(tick)) for tick in y.ticks],
+        "across": across,
+        "across_name": FIELDS[across],
         "group": group,
         "window": WINDOW if noisy else 1,
         "data": [{"name": item["name"], "colour": item["colour"], "rows": rows}
@@ -92,7 +98,7 @@ def _mean(values: list[float | None]) -> float | None:
 
 
 def _known(rows: list[list[float | None]], position: int) -> float | None:
-    known = [row[3] for row in rows if row[3] is not None]
+    known = [row[LOSS] for row in rows if row[LOSS] is not None]
     return known[position] if known else None
 
 

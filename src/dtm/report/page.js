@@ -18,7 +18,8 @@
   const area = chart.querySelector(".area"), cursor = chart.querySelector(".cursor"), tip = chart.querySelector(".tip");
   const groups = [...chart.querySelectorAll("g")], section = document.getElementById("curves");
   const NAMES = ["step", "epoch", "tokens", "loss", "learning rate", "gradient norm"], WINDOW = 9, SHOWN = 12;
-  let x = 0, y = 3, across, up, position = null;
+  const pressed = (side) => Number(section.querySelector(`[data-axis="${side}"] [aria-pressed="true"]`).dataset.field);
+  let x = pressed("x"), y = pressed("y"), across, up, position = null;
 
   const known = (value) => value !== null && Number.isFinite(value);
   const visible = (index) => !groups[index].classList.contains("off");
@@ -31,9 +32,10 @@
     if (high - low <= 1e-9 * Math.max(Math.abs(low), Math.abs(high), 1e-9)) { const pad = Math.abs(low) * 0.1 || 1; low -= pad; high += pad; }
     const raw = (high - low) / 5, power = 10 ** Math.floor(Math.log10(raw));
     const step = [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((size) => size >= raw * (1 - 1e-9));
+    if (!fromZero) { const spare = 0.04 * (high - low); low -= spare; high += spare; }
     const ticks = [];
-    for (let n = Math.floor(low / step + 1e-9); n <= Math.ceil(high / step - 1e-9); n++) ticks.push(Number((n * step).toPrecision(10)));
-    return fromZero ? { low: 0, high, ticks: ticks.filter((t) => t <= high) } : { low: ticks[0], high: ticks[ticks.length - 1], ticks };
+    for (let n = Math.ceil(low / step - 1e-9); n <= Math.floor(high / step + 1e-9); n++) ticks.push(Number((n * step).toPrecision(10)));
+    return { low, high, ticks };
   }
   const place = (range, value) => Math.min(Math.max((value - range.low) / (range.high - range.low), 0), 1);
   const label = (value) => {
@@ -77,7 +79,8 @@
       groups[i].querySelector(".faint").setAttribute("d", noisy ? path(raw) : "");
       groups[i].querySelector(".bold").setAttribute("d", path(raw.map(([a], n) => [a, calm[n]])));
     });
-    ticks(chart.querySelector(".x-axis"), across, "left");
+    ticks(chart.querySelector(".x-axis .ticks"), across, "left");
+    chart.querySelector(".x-axis em").textContent = NAMES[x];
     ticks(chart.querySelector(".y-axis"), up, "bottom");
     chart.querySelector(".lines").replaceChildren(...up.ticks.map((tick) => {
       const line = document.createElement("i");

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dtm.foundations.files import write_text
-from dtm.report import sections, wording
+from dtm.report import figures, sections, wording
 from dtm.report.board import ALPHA, board
 from dtm.report.curves import curves
 from dtm.report.schema import complete, validate
@@ -25,8 +25,8 @@ HERE = Path(__file__).parent
 def render(results: dict[str, Any], folder: Path) -> Path:
     """Write `report.html` for these results into `folder`, atomically, and return its path.
 
-    Raises DataError where `results` breaks RESULTS_SCHEMA. Names, rows and texts in it may be hostile: all are
-    escaped, and the page's own policy (Content-Security-Policy) lets no other script run and nothing load.
+    Raises DataError where `results` breaks RESULTS_SCHEMA. Names, rows and texts in it may be hostile: all
+    are escaped, and the page's Content-Security-Policy lets no script but ours run and nothing load.
     """
     path = Path(folder) / "report.html"
     write_text(path, page(results))
@@ -48,12 +48,12 @@ def page(results: dict[str, Any]) -> str:
         facts=sections.facts(results, scores),
         board=scores,
         colours=colours,
-        scores=sections.score_rows(scores),
-        every_score=sections.every_score(results),
+        scores=figures.score_rows(scores),
+        every_score=figures.every_score(results),
         curves=curves(results, colours),
         portions=sections.portions(results),
-        spread=sections.spread(scores, colours),
-        heldout=sections.heldout(results, scores, colours),
+        spread=figures.spread(scores, colours),
+        heldout=figures.heldout(results, scores, colours),
         data=sections.data(results),
         stages=sections.stages(results),
         merge=sections.merge(results, scores),

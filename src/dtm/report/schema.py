@@ -1,9 +1,7 @@
 """What `results.json` holds: the documented JSON Schema (draft 2020-12), and a small check against it.
 
 Every field but `format` may be missing or null, so that a run that was not evaluated, or stopped early,
-still has results and a page. `docs/results.md` is made from the descriptions below:
-
-    python -m dtm.report.schema > docs/results.md
+still has results and a page. `docs/results.md` is `documentation()`, made from the descriptions below.
 """
 
 from __future__ import annotations
@@ -86,10 +84,10 @@ RESULTS_SCHEMA: dict[str, Any] = {
         }),
         "statement": _list("what is shown and what is not, in plain sentences", {"type": "string"}),
         "results": _object(
-            "the deterministic block: the same bytes for the same seed, threads, processes, device and versions", {
+            "the deterministic block", {
             "models": _list("every model that was scored or trained", _row({
                 "name": _name("`base`, `merged`, `submodel-0`, or the name of a baseline"),
-                "role": _name("what the model is in this run", enum=["base", "baseline", "submodel", "merged"]),
+                "role": _name("its part in this run", enum=["base", "baseline", "submodel", "merged"]),
                 "tokens": _count("trained tokens (those with loss) spent to make it, its parts included"),
                 "steps": _count("optimiser steps spent to make it, its parts included"),
                 "digest": _text("sha256 of the checkpoint's content"),
@@ -180,7 +178,7 @@ RESULTS_SCHEMA: dict[str, Any] = {
             "points": _list("one row a logged step", _row({
                 "step": _count("optimiser step"),
                 "epoch": _number("passes over the model's data"),
-                "loss": _number("mean training loss since the last point, nats a token; null where it was not finite"),
+                "loss": _number("mean training loss since the last point, nats a token; null: not finite"),
                 "learning_rate": _number("learning rate"),
                 "grad_norm": _number("norm of the gradient before clipping"),
                 "tokens": _count("tokens seen so far"),
@@ -217,7 +215,7 @@ def validate(results: Any) -> None:
 
 
 def faults(value: Any, schema: dict[str, Any], place: str = "") -> list[tuple[str, str]]:
-    """Where (`results.scores[3].low`) and how a value breaks a schema of the keywords that RESULTS_SCHEMA uses."""
+    """Where (`results.scores[3].low`) and how a value breaks a schema of RESULTS_SCHEMA's keywords."""
     kinds = schema.get("type", list(WORDS))
     kinds = [kinds] if isinstance(kinds, str) else kinds
     if not any(_is(value, kind) for kind in kinds):
@@ -236,14 +234,13 @@ def faults(value: Any, schema: dict[str, Any], place: str = "") -> list[tuple[st
     elif isinstance(value, list):
         for index, item in enumerate(value):
             found += faults(item, schema.get("items", {}), f"{place}[{index}]")
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        if value < schema.get("minimum", -math.inf) or value > schema.get("maximum", math.inf):
-            found.append((place, f"{value!r} is out of range"))
+    elif _is(value, "number") and not schema.get("minimum", value) <= value <= schema.get("maximum", value):
+        found.append((place, f"{value!r} is out of range"))
     return found
 
 
 def complete(value: Any, schema: dict[str, Any] = RESULTS_SCHEMA) -> Any:
-    """A copy with every known field there: missing lists and objects empty, missing or non-finite scalars None.
+    """A copy with every known field: missing lists and objects empty, missing or non-finite scalars None.
 
     So the code that draws a page never asks whether a section exists.
     """
@@ -263,12 +260,12 @@ def documentation() -> str:
     lines = [
         "# results.json",
         "",
-        "<!-- Made by `python -m dtm.report.schema > docs/results.md`; edit src/dtm/report/schema.py. -->",
+        "<!-- Made by `documentation()` of src/dtm/report/schema.py: edit that file. -->",
         "",
-        "Every run writes `results.json` into its folder: UTF-8, keys sorted. `dtm report RUN` draws `report.html`",
-        "from it. Fields marked * are always there; any other field may be missing or null, and readers must accept",
-        "fields that they do not know. The block `results` is deterministic: it is the same, byte for byte, for the",
-        "same seed, threads, processes, device kind and package versions. Times are in seconds, losses in nats.",
+        "Every run writes `results.json` into its folder (UTF-8, keys sorted), and `dtm report RUN` draws",
+        "`report.html` from it. Fields marked * are always there; others may be missing or null, and readers",
+        "must accept fields that they do not know. The block `results` is deterministic: the same bytes for",
+        "the same seed, threads, processes, device kind and package versions. Seconds, and nats for losses.",
         "",
         "The machine-readable form is `dtm.report.RESULTS_SCHEMA` (JSON Schema, draft 2020-12);",
         "`dtm.report.validate(results)` checks a dictionary against it.",
@@ -289,7 +286,7 @@ def _describe(schema: dict[str, Any], path: str, lines: list[str]) -> None:
         text = field["description"] + (f": {', '.join(choices)}" if choices else "")
         lines.append(f"| `{name}`{'*' if name in required else ''} | {kind} | {text} |")
     for name, field in fields.items():
-        inner = field["items"] if "items" in field else field
+        inner = field.get("items", field)
         if inner.get("properties"):
             place = f"{path}.{name}".lstrip(".") + ("[]" if "items" in field else "")
             _describe({**inner, "description": field["description"]}, place, lines)
@@ -320,7 +317,3 @@ def _short(value: Any) -> str:
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + "."
-
-
-if __name__ == "__main__":
-    print(documentation(), end="")

@@ -1,4 +1,4 @@
-"""What a run shows and what it does not, in plain sentences: counted, corrected, and never more than was measured."""
+"""What a run shows and what it does not, in plain sentences: never more than was measured."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import statistics
 from pathlib import PurePath
 from typing import Any
 
-from dtm.report.board import ALPHA, Board, Difference, Row, board
+from dtm.report.board import ALPHA, Board, Difference, board
 from dtm.report.schema import complete
 from dtm.report.wording import count, listing, loss, plural
 
@@ -23,6 +23,7 @@ def statement(results: dict[str, Any]) -> list[str]:
     lines = [_headline(results, scores)]
     for other in scores.against:
         lines += _comparison(scores, other) + _compute(scores, other)
+    lines += _resolution(scores)
     lines += _heldout(results, scores)
     lines += _limits(results, scores)
     return lines
@@ -39,7 +40,8 @@ def _headline(results: dict[str, Any], scores: Board) -> str:
     if not scores.rows:
         return f"{text}; no task was evaluated, so nothing is shown about its quality."
     if not scores.against:
-        return f"{text} and scored on {_tasks(scores.rows)}, without a paired comparison: no difference is shown."
+        tasks = _tasks(len(scores.rows), scores)
+        return f"{text} and scored on {tasks}; nothing was compared, so no difference is shown."
     outcomes = [_outcome(scores, other) for other in scores.against]
     return f"{text}: the {_kind(scores)} is {'; it is '.join(outcomes)}."
 
@@ -47,7 +49,7 @@ def _headline(results: dict[str, Any], scores: Board) -> str:
 def _outcome(scores: Board, other: str) -> str:
     differences = _differences(scores, other)
     better, worse = _having(differences, "better"), _having(differences, "worse")
-    total, name = _tasks([row for row in scores.rows if other in row.differences]), _called(scores, other)
+    total, name = _tasks(len(differences), scores), _called(scores, other)
     if not better and not worse:
         return f"not shown to differ from {name} on any of {total}"
     if better and worse:
@@ -56,43 +58,37 @@ def _outcome(scores: Board, other: str) -> str:
 
 
 def _comparison(scores: Board, other: str) -> list[str]:
-    """How many tasks differ after correction, in which direction, and what could have been seen at all."""
+    """How many tasks differ after correction, and in which direction."""
     differences = _differences(scores, other)
     tested = [pair for pair in differences.values() if pair.verdict != "untested"]
-    title = f"{scores.subject} against {other}:"
-    lines = []
+    title, lines = f"{scores.subject} against {other}:", []
     if tested:
-        items = sum(pair.n or 0 for pair in tested)
-        better, worse = _having(differences, "better"), _having(differences, "worse")
-        parts = [f"{word} on {len(names)} ({listing(names)})" if len(names) <= 4 else f"{word} on {len(names)}"
-                 for word, names in (("better", better), ("worse", worse)) if names]  # fmt: skip
-        still = len(tested) - len(better) - len(worse)
-        rest = f"no difference is shown on {still if parts else 'any'}" if still else ""
-        found = listing([*parts, rest]) if rest else listing(parts)
+        found = {word: _having(differences, word) for word in ("better", "worse", "open")}
+        shown = found["better"] or found["worse"]
+        parts = [f"{word} on {_named(found[word])}" for word in ("better", "worse") if found[word]]
+        if found["open"]:
+            parts.append(f"no difference is shown on {len(found['open']) if shown else 'any'}")
+        answers = plural(sum(pair.n or 0 for pair in tested), "paired answer")
         lines.append(
-            f"{title} of {plural(len(tested), 'task')} ({count(items)} items, both models on the same ones), {found}; "
-            f"paired tests, p < {ALPHA} after Holm's correction over all comparisons of the run."
+            f"{title} of {_tasks(len(tested), scores)} ({answers}), {listing(parts)}; paired tests, "
+            f"p < {ALPHA} after Holm's correction over all comparisons of the run."
         )
-        if still:
-            lines.append(_resolution(scores, other))
-    untested = len(differences) - len(tested)
-    if untested:
-        lines.append(
-            f"{title} {plural(untested, 'task')} could not be tested, and nothing is claimed on them."
-        )
-    return [line for line in lines if line]
+    if untested := len(differences) - len(tested):
+        lines.append(f"{title} {_tasks(untested, scores)} could not be tested; nothing is claimed on them.")
+    return lines
 
 
-def _resolution(scores: Board, other: str) -> str:
-    """No difference shown is not no difference: how large a one these items would let us see."""
-    pairs = [row.differences[other] for row in scores.rows if row.is_share and other in row.differences]
+def _resolution(scores: Board) -> list[str]:
+    """No difference shown is not no difference: how large a one these items let us see."""
+    pairs = [pair for row in scores.rows if row.is_share for pair in row.differences.values()]
     halves = [(pair.high - pair.low) / 2 for pair in pairs if pair.low is not None and pair.high is not None]
-    if not halves:
-        return ""
-    return (
-        f"No difference shown is not the same as no difference: the 95 % intervals of {scores.subject} minus {other} "
-        f"are typically ±{100 * statistics.median(halves):.1f} points wide, so smaller effects cannot be seen."
-    )
+    if not halves or not any(pair.verdict == "open" for pair in pairs):
+        return []
+    typical = f"{100 * statistics.median(halves):.1f} points"
+    return [
+        "No difference shown is not the same as no difference: the 95 % intervals typically reach "
+        f"{typical} to either side, and smaller effects would mostly go unseen."
+    ]
 
 
 def _compute(scores: Board, other: str) -> list[str]:
@@ -105,7 +101,7 @@ def _compute(scores: Board, other: str) -> list[str]:
     ratio = a["tokens"] / b["tokens"]
     spent = f"{count(a['tokens'])} and {count(b['tokens'])} trained tokens"
     if max(ratio, 1 / ratio) <= 1 + MATCHED:
-        return [f"{a['name']} and {b['name']} had the same compute within {MATCHED:.0%} ({spent})."]
+        return [f"{a['name']} and {b['name']} had the same compute within {100 * MATCHED:g} % ({spent})."]
     more = a["name"] if ratio > 1 else b["name"]
     return [f"The compute of {a['name']} and {b['name']} is not matched ({spent}): {more} had "
             f"{max(ratio, 1 / ratio):.2g} times as much, which may explain a difference."]  # fmt: skip
@@ -152,8 +148,14 @@ def _having(differences: dict[str, Difference], verdict: str) -> list[str]:
     return [task for task, pair in differences.items() if pair.verdict == verdict]
 
 
-def _tasks(rows: list[Row]) -> str:
-    return plural(len(rows), "task")
+def _tasks(number: int, scores: Board) -> str:
+    if scores.several_formats:
+        return f"{number} pairs of task and prompt format"
+    return plural(number, "task")
+
+
+def _named(tasks: list[str]) -> str:
+    return f"{len(tasks)} ({listing(tasks)})" if len(tasks) <= 4 else str(len(tasks))
 
 
 def _kind(scores: Board) -> str:

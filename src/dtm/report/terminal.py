@@ -37,7 +37,7 @@ def _wide(scores: Board) -> Table:
     drawn.add_column("task")
     for name in [*scores.shown, *(f"{scores.subject}\n− {other}" for other in scores.against)]:
         drawn.add_column(_plain(name), justify="right", no_wrap=True)
-    for line in [*scores.rows, *scores.means]:
+    for line in _lines(scores):
         if isinstance(line, Mean):
             drawn.add_section()
         drawn.add_row(
@@ -59,7 +59,7 @@ def _tall(scores: Board) -> Table:
     drawn.add_column("score", justify="right")
     if scores.against:
         drawn.add_column(_plain(f"{scores.subject} −"), justify="right")
-    for line in [*scores.rows, *scores.means]:
+    for line in _lines(scores):
         drawn.add_section()
         drawn.add_row(_title(line, scores, " "))
         for name in scores.shown:
@@ -94,6 +94,10 @@ def _caption(scores: Board) -> str:
     if scores.of_role("submodel"):
         lines.append("Sub-models: see the report.")
     return " ".join(lines)
+
+
+def _lines(scores: Board) -> list[Row | Mean]:
+    return [*scores.rows, *scores.means]
 
 
 def _title(line: Row | Mean, scores: Board, between: str) -> str:
