@@ -12,7 +12,7 @@ from typing import Any
 from dtm.data.unpack import Damaged
 
 SPACE = re.compile(r"[ \t\n\r\ufeff]*")
-MARGIN = 16  # an error this close to the end of what was read may only be a token cut in two
+MARGIN = 16  # this close to the end of what was read, a token may be cut in two
 TURNS = ("messages", "conversations", "conversation", "prompt", "completion", "history")
 
 
@@ -76,8 +76,8 @@ class Text:
         while True:
             try:
                 value, end = self.decode(self.buffer, self.at)
-                if end == len(self.buffer) and self.more():
-                    continue  # a number may go on
+                if end > len(self.buffer) - MARGIN and self.more():
+                    continue  # a number may go on: `1` of `1.5e+3`
                 self.at = min(end, len(self.buffer))
                 return value
             except RecursionError:

@@ -136,9 +136,12 @@ def _whole_lines(path: Path, tell: Tell, damages: list[tuple[int, str]]) -> Iter
 def read_parquet(path: Path, tell: Tell) -> Iterator[tuple[int, Any]]:
     import pyarrow.parquet as parquet
 
-    def batches() -> Iterator[Any]:
+    def batches() -> Iterator[tuple[float, Any]]:
+        done = 0
         with parquet.ParquetFile(path) as file:
-            yield from file.iter_batches(BATCH)
+            for batch in file.iter_batches(BATCH):
+                done += batch.num_rows
+                yield done / file.metadata.num_rows, batch
 
     return _read_table(path, tell, batches)
 
@@ -146,10 +149,10 @@ def read_parquet(path: Path, tell: Tell) -> Iterator[tuple[int, Any]]:
 def read_arrow(path: Path, tell: Tell) -> Iterator[tuple[int, Any]]:
     import pyarrow as pa
 
-    def batches() -> Iterator[Any]:
+    def batches() -> Iterator[tuple[float, Any]]:
         with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file:
             for index in range(file.num_record_batches):
-                yield file.get_batch(index)
+                yield (index + 1) / file.num_record_batches, file.get_batch(index)
 
     return _read_table(path, tell, batches)
 
@@ -157,26 +160,32 @@ def read_arrow(path: Path, tell: Tell) -> Iterator[tuple[int, Any]]:
 def read_arrow_stream(path: Path, tell: Tell) -> Iterator[tuple[int, Any]]:
     import pyarrow as pa
 
-    def batches() -> Iterator[Any]:
+    def batches() -> Iterator[tuple[float, Any]]:
         with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
-            yield from stream
+            for batch in stream:
+                yield source.tell() / source.size(), batch
 
     return _read_table(path, tell, batches)
 
 
-def _read_table(path: Path, tell: Tell, batches: Callable[[], Iterator[Any]]) -> Iterator[tuple[int, Any]]:
+def _read_table(
+    path: Path, tell: Tell, batches: Callable[[], Iterator[tuple[float, Any]]]
+) -> Iterator[tuple[int, Any]]:
+    """Rows of batches that come with the share of the file that ends with them."""
     import pyarrow as pa
 
-    number = 0
+    size, told, number = path.stat().st_size, 0, 0
     try:
-        for batch in batches():
+        for share, batch in batches():
             for start in range(0, batch.num_rows, BATCH):
                 for row in batch.slice(start, BATCH).to_pylist():
                     number += 1
                     yield number, row
+            tell(int(size * share) - told)
+            told = int(size * share)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         yield number + 1, BrokenRow("damaged file", f"({error}; nothing behind it is read)")
-    tell(path.stat().st_size)
+    tell(size - told)
 
 
 READERS: dict[str, Callable[[Path, Tell], Iterator[tuple[int, Any]]]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -92,41 +93,47 @@ def resolve(entries: Sequence[Mapping[str, Any]], root: Path) -> list[Source]:
 
 
 def _source(entry: Any, root: Path, where: str, errors: list[DtmError]) -> Source | None:
-    """One entry's source; what is wrong with it is added to `errors`."""
+    """One entry's source, or None and what is wrong with it in `errors`."""
     before = len(errors)
+    asked = _checked(entry, where, errors)
+    if len(errors) > before:
+        return None
+    said = {key: value for key, value in entry.items() if value is not None}
+    shown = str(said["path"])
+    path = next((place for place in (root / shown, Path(shown).expanduser()) if place.exists()), None)
+    settings = {key: said[key] for key in ("license", "fraction", "limit", "weight") if key in said}
+    settings["asked"] = said.get("format")
+    of_hub = {key: said[key] for key in HUB_KEYS if key in said}
+    if path is not None:
+        errors += [
+            ConfigError(
+                f"`{key}` is for data of the hub, and {shown!r} is on this disk", where=f"{where}.{key}"
+            )
+            for key in of_hub
+        ]
+        inputs, ignored = _inputs(path, shown, asked, errors)
+        return Source(said.get("source") or _stem(path), inputs, ignored=ignored, **settings)
+    if NAME.fullmatch(shown) and suffix(shown) not in SUFFIXES:
+        return Source(said.get("source") or shown, hub=HubData(shown, **of_hub), **settings)
+    mend = f"Paths are looked for below {root.absolute()} and the current folder"
+    errors.append(MissingInput(f"there is no file or folder {shown!r}", where=f"{where}.path", mend=mend))
+    return None
+
+
+def _checked(entry: Any, where: str, errors: list[DtmError]) -> Format | None:
+    """The format asked for, if any; wrong keys and values are added to `errors`."""
     if not isinstance(entry, Mapping):
         errors.append(ConfigError(f"{entry!r} is no entry", where=where, mend=f"Write `- {{path: {entry}}}`"))
         return None
-    errors += [
-        unknown("key of a data entry", str(key), KEYS, where=where) for key in entry if key not in KEYS
-    ]
-    said = {key: value for key, value in entry.items() if value is not None}
-    errors += _wrong_values(said, where)
-    asked = None
+    unknowns = [str(key) for key in entry if key not in KEYS]
+    errors += [unknown("key of a data entry", key, KEYS, where=where) for key in unknowns]
+    errors += _wrong_values({key: value for key, value in entry.items() if value is not None}, where)
+    asked = entry.get("format")
     try:
-        asked = named(said["format"], where=f"{where}.format") if "format" in said else None
+        return named(asked, where=f"{where}.format") if isinstance(asked, str | Mapping) else None
     except DtmError as error:
         errors.append(error)
-    if len(errors) > before:
         return None
-    path = _found(str(said["path"]), root)
-    settings = {key: said[key] for key in ("license", "fraction", "limit", "weight") if key in said}
-    if path is None and NAME.fullmatch(said["path"]) and suffix(said["path"]) not in SUFFIXES:
-        hub = HubData(said["path"], **{key: said[key] for key in HUB_KEYS if key in said})
-        return Source(said.get("source", said["path"]), hub=hub, asked=said.get("format"), **settings)
-    if path is None:
-        mend = f"Paths are looked for below {root.absolute()} and the current folder"
-        what = f"there is no file or folder {str(said['path'])!r}"
-        errors.append(MissingInput(what, where=f"{where}.path", mend=mend))
-        return None
-    for key in [key for key in HUB_KEYS if key in said]:
-        errors.append(ConfigError(f"`{key}` is for data of the hub, and {said['path']!r} is on this disk",
-                                  where=f"{where}.{key}", mend="Leave it out"))  # fmt: skip
-    inputs, ignored = _inputs(path, said["path"], asked, errors)
-    if len(errors) > before:
-        return None
-    name = said.get("source") or _stem(path)
-    return Source(name, tuple(inputs), asked=said.get("format"), ignored=ignored, **settings)
 
 
 def _wrong_values(said: Mapping[str, Any], where: str) -> list[DtmError]:
@@ -156,31 +163,21 @@ def _is(value: Any, kind: Any) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-def _found(path: str, root: Path) -> Path | None:
-    expanded = Path(path).expanduser()
-    return next((place for place in (root / expanded, expanded) if place.exists()), None)
-
-
 def _stem(path: Path) -> str:
     """A source's name where the entry gives none: the file's without its suffixes, or the folder's."""
-    path = path.absolute()
-    ending = suffix(path.name)
-    return (
-        path.name
-        if path.is_dir() or not ending
-        else path.name[: path.name.lower().rindex(ending)] or path.name
-    )
+    name, ending = Path(os.path.abspath(path)).name, suffix(path.name)
+    return name if path.is_dir() or not ending else name[: name.lower().rindex(ending)] or name
 
 
 def _inputs(
     path: Path, shown: str, asked: Format | None, errors: list[DtmError]
-) -> tuple[list[tuple[DataFile, Format]], tuple[str, ...]]:
+) -> tuple[tuple[tuple[DataFile, Format], ...], tuple[str, ...]]:
     """The data files at a path with their formats, and names of those that are none."""
-    files = [(path, str(shown))] if not path.is_dir() else []
+    files = [(path, shown)] if not path.is_dir() else []
     ignored = []
     for name, place in _visible(path) if path.is_dir() else ():
         if suffix(name) in SUFFIXES and place.name not in BOOKKEEPING:
-            files.append((place, f"{str(shown).rstrip('/')}/{name}"))
+            files.append((place, f"{shown.rstrip('/')}/{name}"))
         else:
             ignored.append(name)
     if not files:
@@ -194,7 +191,7 @@ def _inputs(
             errors.append(DataError(f"the file cannot be opened: {error.strerror or error}", where=name))
         except DtmError as error:
             errors.append(error)
-    return inputs, tuple(ignored)
+    return tuple(inputs), tuple(ignored)
 
 
 def _visible(folder: Path) -> Iterator[tuple[str, Path]]:
