@@ -88,11 +88,16 @@ class Claim:
         """Write the manifest last, rename into place, free the scratch."""
         files = {name: sha256(path) for name, path in walk(self.output) if name != "manifest.json"}
         content = {name: value for name, value in files.items() if Path(name).name not in EXEMPT}
-        manifest = {**self.step.fields, "key": self.step.key, "files": files, "facts": dict(facts or {}),
-                    "digest": text_digest(canonical(content)), "seconds": round(time.time() - self.started, 3),
-                    "sizes": {name: path.stat().st_size for name, path in walk(self.output)
-                              if name != "manifest.json"},
-                    "versions": versions()}  # fmt: skip
+        manifest = {
+            **self.step.fields,
+            "key": self.step.key,
+            "files": files,
+            "sizes": {name: (self.output / name).stat().st_size for name in files},
+            "facts": dict(facts or {}),
+            "digest": text_digest(canonical(content)),
+            "seconds": round(time.time() - self.started, 3),
+            "versions": versions(),
+        }
         for _, path in walk(self.output):
             _flush(path)
         write_json(self.output / "manifest.json", manifest)

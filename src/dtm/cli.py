@@ -1,0 +1,194 @@
+"""The command line: verbs, no logic. Heavy packages are imported by the verb that needs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+os.environ.setdefault("TYPER_USE_RICH", "0")  # rich costs 0.1 s of CPU on every --help
+
+import typer
+
+app = typer.Typer(
+    name="dtm",
+    help="Instruction tuning as disperse, train, merge - measured against every honest alternative.\n\n"
+    "Start with `dtm run FILE`; `dtm schema` shows what a run file may say.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+File = Annotated[Path, typer.Argument(help="A run file (YAML); see `dtm schema`.", metavar="FILE")]
+Setting = Annotated[
+    list[str],
+    typer.Option("-s", "--set", metavar="KEY=VALUE", help="Override a key: -s train.args.learning_rate=1e-4"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print results as JSON on standard output, nothing else.")]
+
+
+@app.command()
+def run(
+    file: File,
+    settings: Setting = [],  # noqa: B006 - typer's way to say "none"
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be done, and why, and train nothing.")
+    ] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="With --dry-run: train 5 steps to measure the speed.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Disperse, train, merge, evaluate, report. A run that was stopped goes on from where it was."""
+    _run(file, settings, "evaluate", dry_run or probe, probe, as_json)
+
+
+@app.command()
+def disperse(file: File, settings: Setting = [], as_json: Json = False) -> None:  # noqa: B006
+    """Read the data and split it into portions, and stop there."""
+    _run(file, settings, "disperse", False, False, as_json)
+
+
+@app.command()
+def train(file: File, settings: Setting = [], as_json: Json = False) -> None:  # noqa: B006
+    """Disperse and train the sub-models, and stop there."""
+    _run(file, settings, "train", False, False, as_json)
+
+
+@app.command()
+def evaluate(file: File, settings: Setting = [], as_json: Json = False) -> None:  # noqa: B006
+    """The whole run; what is trained and merged already is reused, so this evaluates."""
+    _run(file, settings, "evaluate", False, False, as_json)
+
+
+@app.command()
+def report(run_folder: Annotated[Path, typer.Argument(help="A run's output_dir.", metavar="RUN")]) -> None:
+    """Write report.html again from a run's results.json."""
+    from dtm.foundations.errors import MissingInput
+    from dtm.foundations.files import read_json
+    from dtm.report import render
+
+    if not (run_folder / "results.json").exists():
+        raise MissingInput("there is no results.json", where=run_folder, mend="`dtm run FILE` makes it")
+    typer.echo(str(render(read_json(run_folder / "results.json"), run_folder)))
+
+
+@app.command()
+def status(
+    run_folder: Annotated[Path, typer.Argument(help="A run's output_dir.", metavar="RUN")],
+    as_json: Json = False,
+) -> None:
+    """What a run has done, from its log."""
+    from dtm.pipeline.status import show, status_of
+
+    found = status_of(run_folder)
+    typer.echo(json.dumps(found, indent=2) if as_json else show(found))
+
+
+@app.command()
+def methods(
+    kind: Annotated[str, typer.Argument(help="recipe, disperse, merge, embedder, ...")] = "",
+    as_json: Json = False,
+) -> None:
+    """The methods that run files can name, with their settings and papers."""
+    from dtm.catalogue import catalogue, show
+
+    found = catalogue(kind or None)
+    typer.echo(json.dumps(found, indent=2, default=str) if as_json else show(found))
+
+
+@app.command()
+def gc(
+    store: Annotated[Path, typer.Argument(help="The store's folder.", metavar="STORE")] = Path(
+        "runs/.dtm-store"
+    ),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be freed.")] = False,
+) -> None:
+    """Free what no run folder names any more."""
+    from dtm.pipeline.collect import collect
+
+    typer.echo(collect(store, dry_run=dry_run))
+
+
+@app.command()
+def schema() -> None:
+    """The JSON schema of a run file."""
+    from dtm.config import Config
+
+    typer.echo(json.dumps(Config.model_json_schema(), indent=2))
+
+
+@app.command()
+def env() -> None:
+    """Versions, cores, memory and GPUs: what to paste into a bug report."""
+    from dtm.catalogue import environment
+
+    typer.echo(json.dumps(environment(), indent=2))
+
+
+@app.command()
+def testbed(
+    out: Annotated[Path, typer.Argument(help="Where to write it.", metavar="OUT")],
+    rows: Annotated[int, typer.Option(help="Rows of the instruction mixture.")] = 3000,
+    seed: Annotated[int, typer.Option(help="Redraws split, phrasings and order.")] = 0,
+    bias: Annotated[float, typer.Option(help="Strength of the sources' bad habits, 0 to 1.")] = 1.0,
+) -> None:
+    """Write the testbed: an instruction mixture about a small world of facts, and its benchmarks."""
+    from dtm.testbed import generate
+
+    summary = generate(out, rows=rows, seed=seed, bias=bias)
+    typer.echo(f"{summary.rows:,} rows in {out}")
+
+
+def _run(file: Path, settings: list[str], until: str, dry_run: bool, probe: bool, as_json: bool) -> None:
+    from dtm.pipeline import run as run_pipeline
+
+    command = shlex.join(["dtm", *sys.argv[1:]])
+    results = run_pipeline(
+        file, settings, until=until, dry_run=dry_run, probe=probe, quiet=as_json, command=command
+    )
+    if as_json:
+        typer.echo(json.dumps(results, indent=2, sort_keys=True))
+        return
+    _show(results, dry_run)
+
+
+def _show(results: dict[str, Any], dry_run: bool) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if dry_run:
+        from dtm.pipeline.plan import show
+
+        show(results, console)
+        return
+    from dtm.report.terminal import table
+
+    if results["results"]["scores"]:
+        console.print(table(results))
+    for sentence in results["statement"]:
+        console.print(sentence, soft_wrap=True, markup=False)
+    folder = Path(results["run"]["config"]["output_dir"])
+    console.print(f"\nreport: {folder / 'report.html'}", soft_wrap=True, markup=False)
+
+
+def main() -> None:
+    """Entry point: a user's error is one paragraph and exit code 2; Ctrl-C says how to go on."""
+    from dtm.foundations.errors import DtmError
+
+    try:
+        app(standalone_mode=True)
+    except DtmError as error:
+        typer.echo(f"dtm: {error.message}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("\ndtm: stopped; what was done is kept, and the same command goes on from here", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

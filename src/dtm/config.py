@@ -1,0 +1,229 @@
+"""What a run file may say: HF's names for HF's settings, all errors at once, each with its line.
+
+`read` parses and checks names and types. Whether methods, data and models exist is `pipeline.checks`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from dtm.foundations.errors import ConfigError, DtmError, several
+from dtm.foundations.yaml import Document, assign, load
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class _Method(_Section):
+    """A method's name, the settings that all methods share, and the method's own as extra keys."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    method: str
+
+    @property
+    def own(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Recipe(_Method):
+    """`recipe: NAME` or `recipe: {name: NAME, setting: value}`."""
+
+    method: str = Field(alias="name")
+
+
+class Chat(_Section):
+    """How conversations become text: `auto` is the tokenizer's template, else ChatML."""
+
+    template: str = "auto"
+    too_long: Literal["drop", "truncate"] = "drop"
+
+
+class Dev(_Section):
+    """Rows kept out of training; choices are made on them, and the held-out loss is measured on them."""
+
+    fraction: float = Field(0.02, ge=0, lt=1)
+    tasks: list[str | dict[str, Any]] = []
+
+
+class Disperse(_Method):
+    """`embedder`, `on`, `dimensions`: for methods that work on embeddings."""
+
+    method: str = "random"
+    k: int = Field(4, ge=1)
+    embedder: str = "tfidf"
+    on: Literal["instruction", "response", "both"] = "both"
+    dimensions: int = Field(256, ge=2)
+
+
+class Train(_Section):
+    """`args`: trl's SFTConfig. `lora`: peft's LoraConfig; left out, all weights are trained."""
+
+    lora: dict[str, Any] | None = None
+    args: dict[str, Any] = {}
+    same_adapter_init: bool = True
+
+
+class Merge(_Method):
+    """`space: adapter` averages LoRA factors (the paper's release); `export: adapter` writes an adapter."""
+
+    method: str = "linear"
+    weights: Literal["uniform", "tokens", "rows"] | list[float] = "uniform"
+    space: Literal["weight", "adapter"] = "weight"
+    export: Literal["model", "adapter"] = "model"
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+
+
+class Evaluate(_Section):
+    """Which models meet which tasks. `backend` goes to lm-eval: {model: hf, model_args: {...}}."""
+
+    tasks: list[str | dict[str, Any]] = []
+    limit: int | None = Field(None, ge=1)
+    models: list[Literal["base", "merged", "submodels", "baselines"]] = ["base", "baselines", "merged"]
+    format: Literal["raw", "chat", "both"] = "raw"
+    batch_size: int = Field(8, ge=1)
+    heldout: bool = True
+    backend: dict[str, Any] | None = None
+
+
+class Launch(_Section):
+    """Where sub-models train. `threads` are a sub-model's, so workers x threads should fit the cores."""
+
+    kind: Literal["local"] = "local"
+    workers: int = Field(1, ge=1)
+    threads: int | None = Field(None, ge=1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class Config(_Section):
+    """A whole run file."""
+
+    recipe: Recipe = Recipe(name="disperse_then_merge")
+    baselines: list[Recipe] = []
+    base: str
+    model: dict[str, Any] = {}
+    chat: Chat = Chat()
+    data: list[dict[str, Any]] = Field(min_length=1)
+    dev: Dev = Dev()
+    disperse: Disperse = Disperse()
+    train: Train = Train()
+    merge: Merge = Merge()
+    evaluate: Evaluate = Evaluate()
+    launch: Launch = Launch()
+    seed: int = Field(0, ge=0)
+    output_dir: str
+    store: str | None = None
+
+    @field_validator("recipe", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("baselines", mode="before")
+    @classmethod
+    def _all_named(cls, value: Any) -> Any:
+        return (
+            [{"name": one} if isinstance(one, str) else one for one in value]
+            if isinstance(value, list)
+            else value
+        )
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        if isinstance(value, str | dict):
+            value = [value]
+        return (
+            [{"path": one} if isinstance(one, str) else one for one in value]
+            if isinstance(value, list)
+            else value
+        )
+
+
+class RunFile:
+    """A parsed run file: its `config`, its text, and where each key stands."""
+
+    def __init__(self, document: Document) -> None:
+        self.document, self.config = document, _validate(document)
+        self.root = document.path.parent.absolute() if document.path else Path.cwd()
+
+    @property
+    def name(self) -> str:
+        return self.document.path.stem if self.document.path else Path(self.config.output_dir).name
+
+    @property
+    def where(self) -> Any:
+        """`where(key)` is `file:line: key`."""
+        return self.document.where
+
+    @property
+    def output_dir(self) -> Path:
+        """Relative to the current folder, as a command's outputs are."""
+        return Path(self.config.output_dir).expanduser().absolute()
+
+    @property
+    def store(self) -> Path:
+        """`store:`, else `.dtm-store` beside the run folders."""
+        chosen = self.config.store
+        return Path(chosen).expanduser().absolute() if chosen else self.output_dir.parent / ".dtm-store"
+
+
+def read(source: Path | str | Mapping[str, Any], settings: Sequence[str] = ()) -> RunFile:
+    """Read a run file (or take a mapping), apply `key=value` settings, and check names and types."""
+    document = Document(dict(source)) if isinstance(source, Mapping) else load(source)
+    for setting in settings:
+        assign(document.values, setting)
+    if settings or not document.text:
+        import yaml
+
+        document = replace(document, text=yaml.safe_dump(document.values, sort_keys=False))
+    return RunFile(document)
+
+
+def _validate(document: Document) -> Config:
+    try:
+        return Config.model_validate(document.values)
+    except ValidationError as error:
+        raise several(list(_explain(error.errors(), document))) from None
+
+
+def _explain(errors: Sequence[Any], document: Document) -> Iterator[DtmError]:
+    """Pydantic's errors as ours, one a key: its line, and the nearest key for an unknown one."""
+    by_key: dict[str, list[Any]] = {}
+    for error in errors:
+        key = ".".join(str(part) for part in error["loc"] if not _is_type_name(part))
+        by_key.setdefault(key, []).append(error)
+    for key, group in by_key.items():
+        where, error = document.where(key), group[0]
+        if error["type"] == "extra_forbidden":
+            known = _known_keys(error["loc"][:-1])
+            near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
+            mend = f"Did you mean `{near[0]}`?" if near else f"There is: {', '.join(known)}"
+            yield ConfigError("there is no such key", where=where, mend=mend)
+        elif error["type"] == "missing":
+            yield ConfigError(
+                "this key is missing", where=where, mend="`dtm schema` shows what a run file says"
+            )
+        else:
+            wishes = " or ".join(one["msg"].removeprefix("Input should be ") for one in group)
+            yield ConfigError(f"{error['input']!r} will not do: it should be {wishes}", where=where)
+
+
+def _is_type_name(part: Any) -> bool:
+    return isinstance(part, str) and (part[:1].isupper() or "[" in part or part in ("str", "dict", "list"))
+
+
+def _known_keys(place: tuple[Any, ...]) -> list[str]:
+    model: Any = Config
+    for part in place:
+        if isinstance(part, str) and part in model.model_fields:
+            annotation = model.model_fields[part].annotation
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                model = annotation
+    return sorted(field.alias or name for name, field in model.model_fields.items())

@@ -1,0 +1,98 @@
+"""The kept process that runs jobs: `python -m dtm.foundations.launch.worker`.
+
+JSON lines come in on standard input and go out on what was standard output when the process
+started; whatever libraries print goes to standard error. When the driver dies, standard input
+closes, and the worker leaves at once: there are no orphans.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+from dtm.foundations.errors import DtmError
+
+
+def main() -> None:
+    """Serve jobs until standard input closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
+    channel = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
+    os.dup2(2, 1)
+    lock = threading.Lock()
+
+    def send(message: dict[str, Any]) -> None:
+        with lock:
+            channel.write(json.dumps(message) + "\n")
+
+    jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(jobs,), daemon=True).start()
+    send({"event": "ready", "pid": os.getpid()})
+    while True:
+        job = jobs.get()
+        try:
+            with _held(job.get("lock")):
+                result = call(
+                    job["function"], job["arguments"], lambda data: send({"event": "progress", **data})
+                )
+            send({"event": "done", "result": result})
+        except DtmError as error:
+            kind = type(error).__name__
+            send(
+                {
+                    "event": "failed",
+                    "kind": kind,
+                    "what": error.what,
+                    "where": error.where,
+                    "mend": error.mend,
+                }
+            )
+        except BaseException as error:
+            traceback.print_exc()
+            sys.stderr.flush()
+            text = f"{type(error).__name__}: {error}"
+            send(
+                {"event": "crashed", "what": text, "memory": isinstance(error, MemoryError) or _is_oom(error)}
+            )
+
+
+def call(function: str, arguments: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> Any:
+    """Import `module:name` and call it."""
+    module, _, name = function.partition(":")
+    return getattr(import_module(module), name)(arguments, progress=progress)
+
+
+def _read(jobs: queue.SimpleQueue[dict[str, Any]]) -> None:
+    for line in sys.stdin:
+        jobs.put(json.loads(line))
+    os._exit(0)
+
+
+@contextmanager
+def _held(path: str | None) -> Iterator[None]:
+    if path is None:
+        yield
+        return
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_oom(error: BaseException) -> bool:
+    return "out of memory" in str(error).lower() or "can't allocate memory" in str(error).lower()
+
+
+if __name__ == "__main__":
+    main()

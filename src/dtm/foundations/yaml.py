@@ -1,0 +1,128 @@
+"""YAML as users mean it: `3e-4` is a number, a key said twice is an error, and every key has a line."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dtm.foundations.errors import ConfigError, MissingInput
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader whose floats follow YAML 1.2, so that 1e-4 is no text, and that refuses repeated keys."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:float"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_FLOAT = r"[-+]?(?:(?:\d[\d_]*\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+)"
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(rf"^(?:{_FLOAT}|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"),
+    list("-+.0123456789"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed file: its values, and the line of each key path such as `train.args.learning_rate`."""
+
+    values: Any
+    lines: dict[str, int] = field(default_factory=dict)
+    path: Path | None = None
+    text: str = ""
+
+    def where(self, key: str) -> str:
+        """`file:line: key` for an error message; the nearest known ancestor's line."""
+        probe = key
+        while probe and probe not in self.lines:
+            probe = probe.rpartition(".")[0]
+        name = str(self.path) if self.path else "<settings>"
+        return f"{name}:{self.lines[probe]}: {key}" if probe in self.lines else f"{name}: {key}"
+
+
+def load(path: Path | str) -> Document:
+    """Read a YAML file whose top is a mapping."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise MissingInput("there is no such file", where=path) from None
+    except IsADirectoryError:
+        raise ConfigError("this is a folder, not a run file", where=path) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"this is not UTF-8 text: {error}", where=path) from None
+    return parse(text, path)
+
+
+def parse(text: str, path: Path | None = None) -> Document:
+    """Parse YAML text whose top is a mapping."""
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+        lines: dict[str, int] = {}
+        if node is not None:
+            _walk(node, "", lines)
+        values = yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else path
+        raise ConfigError(f"this is not valid YAML: {error.problem}", where=where) from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"this is not valid YAML: {error}", where=path) from None
+    if values is None:
+        raise ConfigError("the file is empty", where=path, mend="See `dtm schema` for what a run file says")
+    if not isinstance(values, dict):
+        raise ConfigError("the top of the file must be keys with values", where=path)
+    return Document(values, lines, path, text)
+
+
+def _walk(node: yaml.Node, prefix: str, lines: dict[str, int]) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            name = f"{prefix}.{key.value}" if prefix else str(key.value)
+            if name in lines:
+                raise yaml.MarkedYAMLError(problem=f"{name!r} is said twice", problem_mark=key.start_mark)
+            lines[name] = key.start_mark.line + 1
+            _walk(value, name, lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            lines[f"{prefix}.{index}"] = value.start_mark.line + 1
+            _walk(value, f"{prefix}.{index}", lines)
+
+
+def assign(values: dict[str, Any], dotted: str) -> None:
+    """Apply one `-s key.to.set=value` in place; the value is read as YAML."""
+    key, equals, text = dotted.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(
+            f"{dotted!r} is not key=value", where="-s", mend="For example -s train.args.learning_rate=1e-4"
+        )
+    target: Any = values
+    *parents, last = key.strip().split(".")
+    for name in parents:
+        target = _step(target, name, key)
+    value = yaml.load(text, Loader=_Loader) if text.strip() else None
+    if isinstance(target, list):
+        target[_index(target, last, key)] = value
+    else:
+        target[last] = value
+
+
+def _step(target: Any, name: str, key: str) -> Any:
+    if isinstance(target, list):
+        return target[_index(target, name, key)]
+    if target.get(name) is None:
+        target[name] = {}
+    if not isinstance(target[name], dict | list):
+        raise ConfigError(f"`{name}` is a single value, it holds no `{key}`", where=f"-s {key}")
+    return target[name]
+
+
+def _index(target: list[Any], name: str, key: str) -> int:
+    if not name.isdigit() or int(name) >= len(target):
+        raise ConfigError(f"`{name}` is no place in a list of {len(target)}", where=f"-s {key}")
+    return int(name)

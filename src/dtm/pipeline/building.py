@@ -1,0 +1,184 @@
+"""How the steps of this process are done: each function fills `claim.output` and returns its facts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dtm.foundations.chat import Renderer, Unusable
+from dtm.foundations.errors import DataError
+from dtm.foundations.files import canonical, read_json, text_digest, write_json
+from dtm.foundations.registry import Bound
+from dtm.foundations.store import Claim, Digests
+from dtm.foundations.types import TOKENS, Examples, Model
+
+Progress = Callable[..., None]
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "tokenizer.model",
+                   "special_tokens_map.json", "vocab.json", "merges.txt", "added_tokens.json")  # fmt: skip
+BATCH = 1000
+
+
+def own_template(folder: Path) -> str | None:
+    """The chat template in a model's folder, without importing transformers."""
+    file = folder / "chat_template.jinja"
+    if file.exists():
+        return file.read_text(encoding="utf-8")
+    config = folder / "tokenizer_config.json"
+    template = read_json(config).get("chat_template") if config.exists() else None
+    if isinstance(template, list):  # named variants
+        template = next((one["template"] for one in template if one.get("name") == "default"), None)
+    return template
+
+
+def tokenizer_digest(folder: Path, digests: Digests) -> str:
+    """One digest of the files that decide how text becomes tokens."""
+    files = {name: digests.of(folder / name) for name in TOKENIZER_FILES if (folder / name).exists()}
+    return text_digest(canonical(files))
+
+
+def load(sources: Sequence[Any], seed: int, claim: Claim, progress: Progress) -> dict[str, Any]:
+    """Read all sources into examples.arrow; unusable rows go to dropped.jsonl."""
+    import dtm.data
+
+    examples, card = dtm.data.load(sources, seed, claim.output / "dropped.jsonl", progress)
+    examples.save(claim.output / "examples.arrow")
+    write_json(claim.output / "card.json", card)
+    return {"read": card["read"], "kept": card["kept"]}
+
+
+def render(
+    loaded: Path, base: Path, settings: dict[str, Any], seed: int, claim: Claim, progress: Progress
+) -> dict[str, Any]:
+    """Tokens and loss masks for every row; then the dev share, drawn by family."""
+    import pyarrow as pa
+    from transformers import AutoTokenizer
+
+    renderer = Renderer(
+        AutoTokenizer.from_pretrained(base), max_length=settings["max_length"], too_long=settings["too_long"]
+    )
+    examples = Examples.open(loaded / "examples.arrow")
+    kept: list[int] = []
+    batches: list[pa.RecordBatch] = []
+    ids: list[list[int]] = []
+    masks: list[list[bool]] = []
+
+    def flush() -> None:
+        if ids:
+            batches.append(
+                pa.record_batch([pa.array(ids, TOKENS.types[0]), pa.array(masks, TOKENS.types[1])], TOKENS)
+            )
+            ids.clear()
+            masks.clear()
+
+    dropped: dict[str, int] = {}
+    with open(claim.output / "dropped.jsonl", "w", encoding="utf-8") as file:
+        for index, row in enumerate(examples.rows(BATCH)):
+            try:
+                rendered = renderer(row["messages"])
+            except Unusable as reason:
+                text = str(reason)
+                dropped[text] = dropped.get(text, 0) + 1
+                meta = json.loads(row["meta"] or "{}")
+                line = {"id": row["id"], "source": row["source"], "reason": text, "file": meta.get("file"),
+                        "line": meta.get("line"), "row": canonical(row["messages"])[:500]}  # fmt: skip
+                file.write(canonical(line) + "\n")
+                continue
+            kept.append(index)
+            ids.append(rendered.input_ids)
+            masks.append(rendered.assistant_mask)
+            if len(ids) == BATCH:
+                flush()
+                progress(index, len(examples))
+    flush()
+    if not kept:
+        raise DataError(
+            f"not one of {len(examples)} rows could be rendered", where="data",
+            mend=f"The reasons: {'; '.join(sorted(dropped)[:3])}",
+        )  # fmt: skip
+    whole = examples.take(kept).table
+    tokens = pa.Table.from_batches(batches)
+    for name in TOKENS.names:
+        whole = whole.append_column(TOKENS.field(name), tokens.column(name))
+    train, dev = _split(Examples(whole), settings["dev"], seed)
+    train.save(claim.output / "train.arrow")
+    dev.save(claim.output / "dev.arrow")
+    facts = {"train": _count(train), "dev": _count(dev), "dropped": dropped}
+    write_json(claim.output / "card.json", {**facts, "sources": _by_source(train)})
+    return {**facts, "rows": len(train), "tokens": facts["train"]["trained_tokens"]}
+
+
+def disperse(
+    bound: Bound, examples: Examples, k: int, seed: int, embedding: dict[str, Any] | None, claim: Claim,
+    threads: int, progress: Progress,
+) -> dict[str, Any]:  # fmt: skip
+    """portion-<i>.arrow for each portion, assignment.csv and card.json."""
+    import numpy as np
+
+    import dtm.disperse
+    from dtm.foundations.signals import embed
+
+    signals = {}
+    if embedding is not None:
+        signals["embedding"] = embed(examples, **embedding, seed=seed, threads=threads, progress=progress)
+    portions_N = dtm.disperse.assign(bound, examples, k, seed, signals)
+    card = dtm.disperse.card(examples, portions_N, k)
+    write_json(claim.output / "card.json", card)
+    with open(claim.output / "assignment.csv", "w", encoding="utf-8") as file:
+        file.write("id,source,portion\n")
+        for row, source, portion in zip(
+            examples.column("id"), examples.column("source"), portions_N, strict=True
+        ):
+            file.write(f'{row},"{source}",{portion}\n')
+    each = []
+    for index in range(k):
+        part = examples.take(np.flatnonzero(portions_N == index))
+        part.save(claim.output / f"portion-{index}.arrow")
+        each.append(_count(part))
+    return {"portions": k, "each": each}
+
+
+def merge(
+    checked: Any, base: Model, submodels: Sequence[Model], bound: Bound, weights: list[float],
+    form: dict[str, Any], claim: Claim, progress: Progress,
+) -> dict[str, Any]:  # fmt: skip
+    """The merged model's folder."""
+    from dtm.merge import merge_models
+
+    card = {"run": checked.file.document.text, "name": checked.file.name, "base": checked.config.base}
+    return merge_models(
+        base=base.folder, models=[model.folder for model in submodels], output=claim.output, method=bound,
+        weights=weights, threads=checked.threads, progress=progress, card=card, **form,
+    )  # fmt: skip
+
+
+def _split(examples: Examples, fraction: float, seed: int) -> tuple[Examples, Examples]:
+    """Train and dev; rows of one family stay together, and a row's side depends on its family alone."""
+    import hashlib
+
+    bound = int(fraction * 2**64)
+    sides = []
+    for family in examples.column("family"):
+        digest = hashlib.sha256(f"{seed}/{family}".encode()).digest()
+        sides.append(int.from_bytes(digest[:8], "big") < bound)
+    train = [index for index, is_dev in enumerate(sides) if not is_dev]
+    if not train:
+        train, sides = list(range(len(examples))), [False] * len(examples)
+    return examples.take(train), examples.take([index for index, is_dev in enumerate(sides) if is_dev])
+
+
+def _count(examples: Examples) -> dict[str, int]:
+    lengths, trained = examples.token_counts()
+    return {"rows": len(examples), "tokens": int(lengths.sum()), "trained_tokens": int(trained.sum())}
+
+
+def _by_source(examples: Examples) -> dict[str, dict[str, int]]:
+    lengths, trained = examples.token_counts()
+    counts: dict[str, dict[str, int]] = {}
+    for source, length, said in zip(examples.column("source"), lengths, trained, strict=True):
+        count = counts.setdefault(source, {"rows": 0, "tokens": 0, "trained_tokens": 0})
+        count["rows"] += 1
+        count["tokens"] += int(length)
+        count["trained_tokens"] += int(said)
+    return counts

@@ -1,0 +1,55 @@
+"""What a step will need - steps, disk, memory - from headers and settings alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dtm.foundations.models import count_parameters, shards
+from dtm.foundations.types import Model
+from dtm.train import Settings, steps_of
+
+
+def train_needs(base: Model, settings: Settings, rows: int, tokens: int) -> dict[str, Any]:
+    """Rows, tokens, optimizer steps, and bytes of disk and memory (activations not counted) to train."""
+    parameters = count_parameters(base.folder)
+    trained = parameters if settings.lora is None else adapter_parameters(base.folder, settings.lora)
+    checkpoint = 12 * trained  # fp32 weights and Adam's two moments
+    epochs = float(settings.args["num_train_epochs"])
+    return {
+        "rows": rows, "tokens": round(tokens * epochs), "steps": steps_of(settings, rows),
+        "disk": 2 * checkpoint + 4 * trained, "memory": 4 * parameters + 12 * trained,
+        "parameters": trained,
+    }  # fmt: skip
+
+
+def merge_needs(base: Model, export: str) -> dict[str, Any]:
+    """Bytes of disk for the merged model: as many as the base's weights."""
+    if not base.folder.exists() or export == "adapter":
+        return {}
+    return {"disk": sum(path.stat().st_size for path in shards(base.folder)), "memory": 100_000_000}
+
+
+def adapter_parameters(folder: Path, lora: Any) -> int:
+    """Values in a LoRA adapter: r x (rows + columns) a target; `all-linear` skips the output head."""
+    import re
+
+    from safetensors import safe_open
+
+    rank, targets = int(lora["r"]), lora["target_modules"]
+    total = 0
+    for shard in shards(folder):
+        with safe_open(shard, framework="np") as file:
+            for name in file.keys():  # noqa: SIM118 - not a mapping
+                shape = file.get_slice(name).get_shape()
+                module = name.removesuffix(".weight")
+                if len(shape) != 2 or module.endswith(("embed_tokens", "wte", "wpe")):
+                    continue
+                if targets == "all-linear":
+                    hit = not module.endswith("lm_head")
+                elif isinstance(targets, str):
+                    hit = re.fullmatch(targets, module) is not None
+                else:
+                    hit = any(module == one or module.endswith(f".{one}") for one in targets or ())
+                total += rank * sum(shape) if hit else 0
+    return total

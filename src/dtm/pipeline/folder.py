@@ -1,0 +1,99 @@
+"""The run folder: readable names, hard-linked over the store, and what `gc` may not remove."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dtm.foundations.files import link, link_tree, read_json, write_json, write_text
+from dtm.foundations.store import Artifact
+from dtm.foundations.types import Model
+from dtm.pipeline.verbs import Run
+
+NOT_SHOWN = frozenset({"manifest.json"})
+
+
+def open_folder(folder: Path, text: str, config: dict[str, Any], store: Path) -> None:
+    """Make the folder and put the run file in it; from here on it is known to the store's `gc`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "run.yaml", text or _as_yaml(config))
+    registry = store / "runs"
+    registry.mkdir(exist_ok=True)
+    write_text(registry / f"{_slug(folder)}.path", f"{folder}\n")
+
+
+def show_models(run: Run, models: Sequence[tuple[Model, str]]) -> None:
+    """Link merged/, submodels/0..K-1/ and baselines/<name>/ to what the store holds."""
+    folder = run.steps.folder
+    submodels = folder / "submodels"
+    for place in submodels.glob("*") if submodels.exists() else []:
+        if place.name not in {str(i) for i in range(len(run.submodels))}:
+            shutil.rmtree(place)
+    for index, model in enumerate(run.submodels):
+        link_tree(model.folder, submodels / str(index), skip=NOT_SHOWN)
+    for model, role in models:
+        if role == "merged":
+            link_tree(model.folder, folder / "merged", skip=NOT_SHOWN)
+        elif role == "baseline":
+            link_tree(model.folder, folder / "baselines" / model.name, skip=NOT_SHOWN)
+
+
+def show_data(run: Run) -> None:
+    """Link portions/ and dropped.jsonl."""
+    folder = run.steps.folder
+    if "disperse" in run.cards:
+        link_tree(run.cards["disperse"].folder, folder / "portions", skip=NOT_SHOWN)
+    dropped = [run.cards[name].folder / "dropped.jsonl" for name in ("load", "render")]
+    text = "".join(path.read_text(encoding="utf-8") for path in dropped)
+    write_text(folder / "dropped.jsonl", text)
+
+
+def show_evaluation(run: Run, evaluated: dict[tuple[str, str, str], Artifact]) -> None:
+    """Link evaluation/<model>/<task>.<format>.jsonl and the scores beside them."""
+    root = run.steps.folder / "evaluation"
+    wanted = set()
+    for (model, task, form), artifact in evaluated.items():
+        for name in ("items.jsonl", "scores.json"):
+            if (source := artifact.folder / name).exists():
+                target = root / model / f"{task}.{form}.{name}"
+                wanted.add(target)
+                if not (target.exists() and os.path.samefile(source, target)):
+                    link(source, target)
+    for path in list(root.rglob("*.*")) if root.exists() else []:
+        if path.is_file() and path not in wanted:
+            path.unlink()
+
+
+def save_keys(run: Run) -> None:
+    """Which artifacts this folder names; `dtm gc` keeps them."""
+    keys = sorted({record.step.key for record in run.steps.records})
+    write_json(run.steps.folder / "keys.json", keys)
+
+
+def named_keys(store: Path) -> tuple[set[str], list[Path]]:
+    """All keys that run folders still name, and the run folders that are gone."""
+    keys: set[str] = set()
+    gone = []
+    for entry in sorted((store / "runs").glob("*.path")):
+        folder = Path(entry.read_text(encoding="utf-8").strip())
+        try:
+            keys |= set(read_json(folder / "keys.json"))
+        except FileNotFoundError:
+            if not folder.exists():
+                gone.append(entry)
+    return keys, gone
+
+
+def _slug(folder: Path) -> str:
+    from dtm.foundations.files import text_digest
+
+    return f"{folder.name}-{text_digest(str(folder))[:12]}"
+
+
+def _as_yaml(config: dict[str, Any]) -> str:
+    import yaml
+
+    return yaml.safe_dump(config, sort_keys=False)

@@ -1,0 +1,138 @@
+"""What a run would do: `--dry-run`. Cheap steps are done for real (they are kept), costly ones are planned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dtm.foundations.launch import Job
+from dtm.foundations.models import free_bytes
+from dtm.pipeline.display import duration, size
+from dtm.pipeline.steps import Record
+from dtm.pipeline.verbs import Run
+
+PROBE_STEPS = 5
+
+
+def plan(run: Run, *, probe: bool) -> dict[str, Any]:
+    """Rows of the plan, and totals; times only where they were measured (`probe`) or known from the store."""
+    rate = _probe(run) if probe else _known_rate(run)
+    rows = [_row(record, rate) for record in run.steps.records]
+    redo = [row for row in rows if not row["reused"]]
+    trains = [row for row in redo if row["kind"] == "train"]
+    workers = run.checked.config.launch.workers
+    seconds = [row["seconds"] for row in trains]
+    return {
+        "steps": rows,
+        "totals": {
+            "redo": len(redo), "reuse": len(rows) - len(redo),
+            "disk": sum(row["disk"] or 0 for row in redo), "disk_free": free_bytes(run.steps.store.root),
+            "memory": max([0, *(row["memory"] or 0 for row in trains)]) * min(workers, max(1, len(trains))),
+            "training_seconds": sum(seconds) / max(1, min(workers, len(trains))) if None not in seconds else None,
+            "training_tokens": sum(row["tokens"] or 0 for row in trains),
+            "tokens_per_second": rate,
+        },
+    }  # fmt: skip
+
+
+def show(result: dict[str, Any], console: Any) -> None:
+    """The plan as a table with a sentence under it."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("step", "", "why", "rows", "tokens", "steps", "time", "disk"):
+        table.add_column(name, justify="left" if name in ("step", "", "why") else "right", overflow="fold")
+    for row in result["steps"]:
+        table.add_row(
+            row["step"], "[dim]reuse[/]" if row["reused"] else "[yellow]do[/]" if row["planned"] else "[green]done[/]",
+            row["why"], *(_number(row[name]) for name in ("rows", "tokens", "steps")),
+            duration(row["seconds"]) if row["seconds"] is not None else "",
+            size(row["disk"]) if row["disk"] else "",
+        )  # fmt: skip
+    console.print(table)
+    totals = result["totals"]
+    time = totals["training_seconds"]
+    words = [f"{totals['redo']} steps to do, {totals['reuse']} reused or done."]
+    if totals["training_tokens"]:
+        words.append(
+            f"Training: about {duration(time)} at {totals['tokens_per_second']:,.0f} tokens/s a worker."
+            if time is not None else "Training time is not known: --probe measures it."
+        )  # fmt: skip
+        words.append(f"Peak memory of training: about {size(totals['memory'])} and the activations.")
+    words.append(f"Disk: {size(totals['disk'])} at most, {size(totals['disk_free'])} free.")
+    console.print(" ".join(words))
+
+
+def _row(record: Record, rate: float | None) -> dict[str, Any]:
+    facts = record.facts
+    tokens = facts.get("input_tokens", facts.get("tokens"))
+    planned = not record.reused and record.seconds == 0.0
+    seconds = tokens / rate if planned and record.step.name == "train" and rate and tokens else None
+    return {
+        "step": record.label, "kind": record.step.name, "reused": record.reused, "planned": planned,
+        "why": record.why, "rows": facts.get("rows", facts.get("items")), "tokens": tokens,
+        "steps": facts.get("steps") if isinstance(facts.get("steps"), int) else None, "seconds": seconds,
+        "disk": facts.get("disk"), "memory": facts.get("memory"), "key": record.step.key,
+    }  # fmt: skip
+
+
+def _number(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else ""
+
+
+def _known_rate(run: Run) -> float | None:
+    """Tokens a second of earlier training on the same base under the same numerics, from the store."""
+    base, numerics = run.base().digest, run.checked.numerics
+    lora = run.checked.train.lora is not None
+    rates = []
+    for artifact in run.steps.store.artifacts():
+        manifest = artifact.manifest
+        same = manifest["step"] == "train" and manifest["inputs"].get("base") == base
+        if same and manifest["numerics"] == numerics and (manifest["settings"]["lora"] is not None) == lora:
+            rates.append(manifest["facts"]["input_tokens"] / max(manifest["seconds"], 1e-9))
+    return sorted(rates)[len(rates) // 2] if rates else None
+
+
+def _probe(run: Run) -> float | None:
+    """Train five steps of the first pending sub-model in a worker, and measure tokens a second."""
+    import shutil
+    import tempfile
+
+    works = [work for work in run.steps.planned if work.step.name == "train"]
+    if not works:
+        return None
+    store = run.steps.store.root / "work"
+    scratch = Path(tempfile.mkdtemp(prefix="probe-", dir=store))
+    try:
+        claim: Any = _Scratch(scratch)
+        job = Job(
+            "probe",
+            works[0].function,
+            {**works[0].arguments(claim), "name": "probe", "probe": PROBE_STEPS + 1},
+        )
+        times: list[float] = []
+
+        def on_event(event: Any) -> None:
+            import time
+
+            if event.kind == "progress" and event.data.get("stage") == "training":
+                times.append(time.monotonic())
+            run.steps.display.event(event)
+
+        run.steps.display.queue("probe", f"{PROBE_STEPS} steps")
+        result = run.steps.launcher.map([job], on_event=on_event)[0]
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    if len(times) < 2:
+        return None
+    a_step = (times[-1] - times[0]) / (len(times) - 1)  # the first step warms up, and is not counted
+    return result["input_tokens"] / result["steps"] / a_step
+
+
+class _Scratch:
+    """Stands in for a store's claim, so that a probe leaves nothing in the store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.work, self.output, self.scratch = folder, folder / "output", folder / "scratch"
+        self.output.mkdir()
+        self.scratch.mkdir()

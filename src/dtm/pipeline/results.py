@@ -1,0 +1,179 @@
+"""From what the steps made to results.json: scores, comparisons, data, portions, curves, stages."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dtm.foundations.files import read_json
+from dtm.foundations.store import Artifact, versions
+from dtm.foundations.types import Model
+from dtm.pipeline.verbs import Run
+
+FORMAT = 1
+SHOWN_LINES = 3
+Evaluated = Mapping[tuple[str, str, str], Artifact]
+
+
+def assemble(
+    run: Run, models: Sequence[tuple[Model, str]], evaluated: Evaluated, *, command: str
+) -> dict[str, Any]:
+    """The whole of results.json; `results` in it is the block that must not change between equal runs.
+
+    `models` are (model, role) in the order of the tables.
+    """
+    from dtm.report import statement
+
+    results: dict[str, Any] = {
+        "format": FORMAT,
+        "run": _run(run, command),
+        "statement": [],
+        "results": _results(run, models, evaluated),
+        "data": _data(run),
+        "portions": _portions(run),
+        "curves": _curves(models),
+        "merge": _merge(run),
+        "stages": _stages(run),
+    }
+    results["statement"] = statement(results)
+    return results
+
+
+def _run(run: Run, command: str) -> dict[str, Any]:
+    checked = run.checked
+    config = checked.config
+    dispersed = bool(run.portions)
+    return {
+        "name": checked.file.name, "recipe": checked.recipe.method.name, "base": config.base, "seed": config.seed,
+        "k": config.disperse.k if dispersed else None, "command": command,
+        "dtm": versions().get("disperse-then-merge"), "versions": versions(),
+        "config": config.model_dump(mode="json"), "config_text": checked.file.document.text,
+        "threads": checked.threads, "workers": config.launch.workers, "device": checked.device,
+    }  # fmt: skip
+
+
+def _results(run: Run, models: Sequence[tuple[Model, str]], evaluated: Evaluated) -> dict[str, Any]:
+    from dtm.evaluate.summary import comparisons, score_table
+
+    tables, items = {}, {}
+    for (model, task, form), artifact in evaluated.items():
+        if form == "loss":
+            continue
+        items[model, task, form] = _items(artifact)
+        tables[model, task, form] = artifact.facts
+    tasks = {task.name: task for task in run.checked.tasks}
+    forms = sorted({form for _, _, form in tables}, key=("raw", "chat").index)
+    scores: list[dict[str, Any]] = []
+    compared: list[dict[str, Any]] = []
+    for form in forms:
+        per_model: dict[str, dict[str, Any]] = {}
+        for (model, task, which), rows in items.items():
+            if which == form:
+                per_model.setdefault(model, {})[task] = rows
+        metrics = {name: task.metrics for name, task in tasks.items()}
+        scores += [{**row, "format": form} for row in score_table(per_model, metrics)]
+        compared += [{**row, "format": form} for row in comparisons(per_model, metrics, _pairs(models))]
+    return {
+        "models": [_model(model, role) for model, role in models],
+        "tasks": [_task(tasks[name], form, tables) for name in tasks for form in forms],
+        "scores": scores,
+        "comparisons": compared,
+        "heldout": [row for key, artifact in evaluated.items() if key[2] == "loss"
+                    for row in _heldout(key[0], artifact)],
+    }  # fmt: skip
+
+
+def _pairs(models: Sequence[tuple[Model, str]]) -> list[tuple[str, str]]:
+    """Merged against base and every baseline; each baseline against the base."""
+    merged = [model.name for model, role in models if role == "merged"]
+    base = [model.name for model, role in models if role == "base"]
+    baselines = [model.name for model, role in models if role == "baseline"]
+    return [(a, b) for a in merged for b in base + baselines] + [(a, b) for a in baselines for b in base]
+
+
+def _items(artifact: Artifact) -> list[dict[str, Any]]:
+    with open(artifact.folder / "items.jsonl", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def _model(model: Model, role: str) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "role": role,
+        "tokens": model.tokens,
+        "steps": model.steps,
+        "digest": model.digest,
+    }
+
+
+def _task(task: Any, form: str, tables: Mapping[tuple[str, str, str], dict[str, Any]]) -> dict[str, Any]:
+    facts = next(facts for (_, name, which), facts in tables.items() if name == task.name and which == form)
+    path = task.spec.get("path")
+    return {"name": task.name, "kind": task.kind, "format": form, "metric": _primary(task, facts), "n": facts["n"],
+            "chance": facts.get("chance"), "source": Path(path).name if path else None}  # fmt: skip
+
+
+def _primary(task: Any, facts: dict[str, Any]) -> str:
+    return task.metrics[0] if task.metrics else next(iter(facts["scores"]))
+
+
+def _heldout(model: str, artifact: Artifact) -> Iterator[dict[str, Any]]:
+    for source, facts in artifact.facts["sources"].items():
+        yield {"model": model, "source": source, **facts}
+
+
+def _data(run: Run) -> dict[str, Any]:
+    loaded, rendered = run.cards["load"], run.cards["render"]
+    card, tokens = read_json(loaded.folder / "card.json"), read_json(rendered.folder / "card.json")["sources"]
+    unrendered = Counter(line["source"] for line in _lines(rendered.folder / "dropped.jsonl"))
+    sources = []
+    for one in card["sources"]:
+        counts = tokens.get(one["source"], {})
+        lost = unrendered.pop(one["source"], 0)
+        sources.append({**one, "kept": one["kept"] - lost, "dropped": one["dropped"] + lost,
+                        "tokens": counts.get("tokens"), "trained_tokens": counts.get("trained_tokens")})  # fmt: skip
+    reasons: dict[str, dict[str, Any]] = {}
+    for artifact in (loaded, rendered):
+        for line in _lines(artifact.folder / "dropped.jsonl"):
+            entry = reasons.setdefault(line["reason"], {"reason": line["reason"], "count": 0, "examples": []})
+            entry["count"] += 1
+            if len(entry["examples"]) < SHOWN_LINES:
+                entry["examples"].append({"file": line.get("file"), "line": line.get("line")})
+    kept = rendered.facts["train"]["rows"] + rendered.facts["dev"]["rows"]
+    ordered = sorted(reasons.values(), key=lambda entry: (-entry["count"], entry["reason"]))
+    return {"read": card["read"], "kept": kept, "train": rendered.facts["train"]["rows"],
+            "dev": rendered.facts["dev"]["rows"], "sources": sources, "reasons": ordered}  # fmt: skip
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            yield json.loads(line)
+
+
+def _portions(run: Run) -> list[dict[str, Any]]:
+    return read_json(run.cards["disperse"].folder / "card.json") if "disperse" in run.cards else []
+
+
+def _curves(models: Sequence[tuple[Model, str]]) -> list[dict[str, Any]]:
+    curves = []
+    for model, _ in models:
+        path = model.folder / "training.json"
+        if path.exists():
+            curves.append({"model": model.name, "points": read_json(path)["curve"]})
+    return curves
+
+
+def _merge(run: Run) -> dict[str, Any] | None:
+    return run.cards.get("merge")
+
+
+def _stages(run: Run) -> list[dict[str, Any]]:
+    return [
+        {"name": record.label, "what": record.what, "seconds": round(record.seconds, 2), "reused": record.reused,
+         "tokens": record.facts.get("tokens"), "steps": record.facts.get("steps"), "key": record.step.key}
+        for record in run.steps.records
+    ]  # fmt: skip

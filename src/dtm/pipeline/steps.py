@@ -1,0 +1,205 @@
+"""Doing a step: find it in the store or do it, say which, and in planning only say what would be done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dtm.foundations.errors import ResourceError
+from dtm.foundations.files import read_json, write_json
+from dtm.foundations.launch import Job, LocalLauncher
+from dtm.foundations.models import free_bytes
+from dtm.foundations.store import Artifact, Claim, Step, Store, text_digest
+from dtm.pipeline.display import Display
+
+
+@dataclass
+class Record:
+    """What became of one step; the plan, the report's stages and `steps.json` are made of these."""
+
+    label: str
+    what: str
+    step: Step
+    reused: bool
+    why: str = ""
+    seconds: float = 0.0
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Work:
+    """One step that a worker does: the job's function and, given its claim, the job's arguments."""
+
+    label: str
+    what: str
+    step: Step
+    function: str
+    arguments: Callable[[Claim], dict[str, Any]]
+    needs: dict[str, Any] = field(default_factory=dict)  # rows, tokens, steps, disk, memory: for the plan
+
+
+class Steps:
+    """Runs steps over one store; with `planning`, steps marked heavy are recorded and not done."""
+
+    def __init__(
+        self, store: Store, launcher: LocalLauncher, display: Display, *, planning: bool, folder: Path
+    ) -> None:
+        self.store, self.launcher, self.display = store, launcher, display
+        self.planning, self.folder = planning, folder
+        self.records: list[Record] = []
+        self.planned: list[Work] = []  # works that planning left undone
+        self._before = self._last_run()
+
+    def make(
+        self,
+        label: str,
+        what: str,
+        step: Step,
+        build: Callable[[Claim], Mapping[str, Any] | None],
+        *,
+        heavy: bool = False,
+        needs: Mapping[str, Any] | None = None,
+    ) -> Artifact:
+        """A step done in this process."""
+        artifact = self.store.find(step)
+        if artifact is None and self.planning and heavy:
+            return self._plan(label, what, step, needs or {})
+        why = self.why(label, step)
+        started = time.monotonic()
+        if artifact is None:
+            self.display.start(label, what)
+            self._check_room(needs or {})
+            with self.store.claim(step, wait=lambda: self.display.waiting(label)) as claim:
+                artifact = claim.artifact or claim.publish(build(claim))
+            self._done(label, what, artifact, reused=False, why=why, seconds=time.monotonic() - started)
+        else:
+            self._done(label, what, artifact, reused=True)
+        return artifact
+
+    def make_all(self, works: Sequence[Work]) -> list[Artifact]:
+        """Steps done by workers, side by side; each is kept as it ends, whatever becomes of the others."""
+        found = {work.step.key: self.store.find(work.step) for work in works}
+        missing = {work.step.key: work for work in works if found[work.step.key] is None}
+        if self.planning:
+            self.planned += missing.values()
+            for key, work in missing.items():
+                found[key] = self._plan(work.label, work.what, work.step, work.needs)
+        elif missing:
+            self._check_room(*(work.needs for work in missing.values()))
+            found |= self._run(missing)
+        for work in works:
+            if work.step.key not in missing:
+                self._done(work.label, work.what, found[work.step.key], reused=True)  # type: ignore[arg-type]
+        return [found[work.step.key] for work in works]  # type: ignore[misc]
+
+    def why(self, label: str, step: Step) -> str:
+        """Which parts of the key changed since the run folder's last run of that step."""
+        before = self._before.get(label)
+        if before is None:
+            return "new"
+        changes = _differences(before, step.fields)
+        return "; ".join(changes) if changes else "its result is gone from the store"
+
+    def save(self) -> None:
+        """Remember the steps' keys in the run folder, for the next plan's reasons."""
+        steps = {record.label: record.step.fields for record in self.records}
+        write_json(self.folder / "steps.json", steps)
+
+    def _run(self, missing: dict[str, Work]) -> dict[str, Artifact]:
+        done: dict[str, Artifact] = {}
+        claims: dict[str, Claim] = {}
+        started: dict[str, float] = {}
+        try:
+            for key in sorted(missing):  # one order for all drivers, so that two never wait for each other
+                label = missing[key].label
+                claims[key] = self.store.claim(
+                    missing[key].step, wait=lambda label=label: self.display.waiting(label)
+                )
+            jobs, keys = [], {}
+            for key, work in missing.items():
+                claim = claims[key]
+                if claim.artifact is not None:  # another driver finished it while we waited
+                    done[key] = claim.artifact
+                    self._done(work.label, work.what, claim.artifact, reused=True)
+                    continue
+                job = Job(work.label, work.function, work.arguments(claim), lock=str(claim.work / "lock"))
+                keys[id(job)] = key
+                jobs.append(job)
+                self.display.queue(work.label, work.what)
+
+            def on_event(event: Any) -> None:
+                if event.kind == "started":
+                    started[keys[id(event.job)]] = time.monotonic()
+                self.display.event(event)
+
+            def on_done(job: Job, result: dict[str, Any]) -> None:
+                key = keys[id(job)]
+                work = missing[key]
+                done[key] = claims[key].publish(result)
+                why, seconds = self.why(work.label, work.step), time.monotonic() - started[key]
+                self._done(work.label, work.what, done[key], reused=False, why=why, seconds=seconds)
+
+            self.launcher.map(jobs, on_event=on_event, on_done=on_done)
+        finally:
+            for claim in claims.values():
+                claim.release()
+        return done
+
+    def _plan(self, label: str, what: str, step: Step, needs: Mapping[str, Any]) -> Artifact:
+        self.records.append(
+            Record(label, what, step, reused=False, why=self.why(label, step), facts=dict(needs))
+        )
+        unknown = text_digest(f"pending/{step.key}")
+        return Artifact(
+            step.key, Path("/nonexistent"), {"digest": unknown, "files": {}, "facts": dict(needs)}
+        )
+
+    def _done(
+        self, label: str, what: str, artifact: Artifact, *, reused: bool, why: str = "", seconds: float = 0.0
+    ) -> None:
+        step = Step(
+            artifact.manifest["step"], artifact.manifest["settings"], artifact.manifest["inputs"],
+            artifact.manifest["seed"], artifact.manifest["numerics"], artifact.manifest["version"],
+        )  # fmt: skip
+        self.records.append(Record(label, what, step, reused, why, seconds, dict(artifact.facts)))
+        self.display.done(label, what, reused=reused, why=why, seconds=seconds, facts=artifact.facts)
+
+    def _check_room(self, *needs: Mapping[str, Any]) -> None:
+        wanted = sum(int(need.get("disk", 0)) for need in needs)
+        free = free_bytes(self.store.root)
+        if wanted > free:
+            raise ResourceError(
+                f"this step needs about {wanted / 1e9:.1f} GB of disk and {free / 1e9:.1f} GB are free",
+                where=self.store.root,
+                mend="Free some space (`dtm gc` removes what no run names), or set `store:` and "
+                "`output_dir:` to another disk",
+            )
+
+    def _last_run(self) -> dict[str, Any]:
+        try:
+            return read_json(self.folder / "steps.json")
+        except (OSError, ValueError):
+            return {}
+
+
+def _differences(before: Any, after: Any, prefix: str = "") -> list[str]:
+    """Leaves in which two keys differ, as `settings.args.learning_rate: 0.0003 -> 0.0001`."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        found = []
+        for name in sorted(before.keys() | after.keys()):
+            place = f"{prefix}.{name}" if prefix else name
+            found += _differences(before.get(name), after.get(name), place)
+        return found
+    if before == after:
+        return []
+    if prefix.startswith("inputs."):
+        return [f"{prefix.removeprefix('inputs.')} changed"]
+    return [f"{prefix.removeprefix('settings.')}: {_short(before)} -> {_short(after)}"]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,51 @@
+"""What watches a training run: progress, checkpoints that are stamped, a loss that must stay finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from dtm.train.sft import check_finite
+
+
+class Watch(TrainerCallback):
+    """Reports every step, stamps every checkpoint, and stops on a loss that is not finite."""
+
+    def __init__(
+        self,
+        name: str,
+        progress: Callable[[dict[str, Any]], None],
+        stamp: Callable[[Path], None],
+        *,
+        stop_after: int = 0,
+    ) -> None:
+        self.name, self.progress, self.stamp, self.stop_after = name, progress, stamp, stop_after
+        self.loss: float | None = None
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        message = {
+            "stage": "training",
+            "step": state.global_step,
+            "steps": state.max_steps,
+            "loss": self.loss,
+        }
+        self.progress(message)
+        if self.stop_after and state.global_step >= self.stop_after:
+            control.should_training_stop = True
+            control.should_save = False
+        return control
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
+    ) -> None:
+        for key in ("loss", "grad_norm"):
+            if logs and key in logs:
+                check_finite(float(logs[key]), self.name, state.global_step)
+        if logs and "loss" in logs:
+            self.loss = float(logs["loss"])
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.stamp(Path(args.output_dir) / f"checkpoint-{state.global_step}")

@@ -1,0 +1,171 @@
+"""The training job, in a worker: one base, one set of rendered examples, one model folder."""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dtm.foundations.errors import ConfigError, TrainingError
+from dtm.foundations.files import read_json, write_json
+from dtm.foundations.models import load_model
+from dtm.foundations.types import Examples
+from dtm.train.checkpoints import discard_broken, latest, stamp
+
+CURVE_POINTS = 200
+CHECKPOINTS = 10
+
+
+def train(job: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Fine-tune and write a model folder (an adapter's folder with LoRA).
+
+    `job` holds: name, base (folder), base_name, examples (Arrow file with TOKENS), output, scratch,
+    args (SFTConfig's), lora (LoraConfig's or null), model (from_pretrained's), seed, adapter_seed,
+    threads, device, and `probe`, a number of steps after which to stop (0: none). Returns steps,
+    tokens (that carried loss) and input_tokens. Resumes from the last whole checkpoint in scratch.
+    """
+    import torch
+
+    torch.set_num_threads(job["threads"])
+    progress({"stage": "loading"})
+    data, total, trained = _dataset(job)
+    trainer = _trainer(job, data, progress)
+    checkpoint = latest(Path(job["scratch"]))
+    if checkpoint is not None:
+        progress({"stage": "resuming", "step": int(checkpoint.name.rpartition("-")[2])})
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    state = trainer.state
+    output = Path(job["output"])
+    _save(trainer, job, output)
+    share = state.epoch if state.epoch is not None else 0.0
+    curve = [_point(entry, trained) for entry in state.log_history if "loss" in entry]
+    write_json(output / "training.json", {"steps": state.global_step, "epochs": share, "curve": curve})
+    result = {
+        "steps": state.global_step,
+        "tokens": round(trained * share),
+        "input_tokens": round(total * share),
+    }
+    del trainer
+    gc.collect()
+    return result
+
+
+def check(job: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Build the config objects, so that a bad value is found before the first sub-model trains."""
+    arguments(job, total_steps=1)
+    if job["lora"] is not None:
+        _lora(job)
+    return {}
+
+
+def arguments(job: dict[str, Any], *, total_steps: int) -> Any:
+    """SFTConfig from the job: ours where reproducibility needs it, the user's everywhere else."""
+    from trl import SFTConfig
+
+    own: dict[str, Any] = {
+        "output_dir": job["scratch"], "report_to": "none", "disable_tqdm": True,
+        "seed": job["seed"], "data_seed": job["seed"], "use_cpu": job["device"] == "cpu",
+        "bf16": job["device"] == "cuda" and not job["args"].get("fp16"),
+        "logging_nan_inf_filter": False, "logging_steps": max(1, total_steps // CURVE_POINTS),
+        "save_strategy": "steps", "save_steps": max(1, total_steps // CHECKPOINTS), "save_total_limit": 2,
+        "dataloader_pin_memory": job["device"] != "cpu",
+    }  # fmt: skip
+    try:
+        config = SFTConfig(**{**own, **job["args"]})
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"trl's SFTConfig refused the settings: {error}", where="train.args") from error
+    if config.save_strategy == "steps" and config.save_steps >= 1 and config.logging_steps >= 1:
+        # A checkpoint between two logs would split the mean that the next log shows: round up to a log.
+        logging = int(config.logging_steps)
+        config.save_steps = -(-int(config.save_steps) // logging) * logging
+    return config
+
+
+def _trainer(job: dict[str, Any], data: Any, progress: Callable[[dict[str, Any]], None]) -> Any:
+    from transformers import AutoTokenizer, set_seed
+    from trl import SFTTrainer
+
+    from dtm.train.callbacks import Watch
+
+    config = arguments(job, total_steps=job["total_steps"])
+    tokenizer = AutoTokenizer.from_pretrained(job["base"])
+    model = load_model(Path(job["base"]), job["model"], device=job["device"])
+    if job["lora"] is not None:
+        from peft import get_peft_model, prepare_model_for_kbit_training
+
+        if job["model"].get("quantization"):
+            model = prepare_model_for_kbit_training(model)
+        set_seed(job["adapter_seed"])
+        model = get_peft_model(model, _lora(job))
+    set_seed(job["seed"])
+    discard_broken(Path(job["scratch"]))
+    watch = Watch(job["name"], progress, stamp, stop_after=job.get("probe", 0))
+    return SFTTrainer(
+        model=model, args=config, train_dataset=data, processing_class=tokenizer, callbacks=[watch]
+    )
+
+
+def _lora(job: dict[str, Any]) -> Any:
+    from peft import LoraConfig
+
+    try:
+        return LoraConfig(**{"task_type": "CAUSAL_LM", **job["lora"]})
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"peft's LoraConfig refused the settings: {error}", where="train.lora") from error
+
+
+def _dataset(job: dict[str, Any]) -> tuple[Any, int, int]:
+    """Columns input_ids and labels (-100 where nothing is learnt), all tokens, tokens that carry loss."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from datasets import Dataset
+
+    examples = Examples.open(Path(job["examples"]))
+    ids = examples.table.column("input_ids").combine_chunks()
+    mask = examples.table.column("assistant_mask").combine_chunks()
+    flat = np.asarray(pc.list_flatten(ids)).astype(np.int64)
+    said = np.asarray(pc.list_flatten(mask))
+    offsets = np.concatenate([[0], np.cumsum(np.asarray(pc.list_value_length(ids)))]).astype(np.int32)
+    labels = np.where(said, flat, -100)
+    table = pa.table({
+        "input_ids": pa.ListArray.from_arrays(offsets, flat),
+        "labels": pa.ListArray.from_arrays(offsets, labels),
+    })  # fmt: skip
+    return Dataset(table), int(flat.size), int(said.sum())
+
+
+def _save(trainer: Any, job: dict[str, Any], output: Path) -> None:
+    trainer.model.save_pretrained(output)
+    if job["lora"] is None:
+        trainer.processing_class.save_pretrained(output)
+        return
+    path = output / "adapter_config.json"
+    config = read_json(path)
+    config["base_model_name_or_path"] = job["base_name"]
+    for name, value in config.items():  # peft writes sets, in an order that changes from run to run
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            config[name] = sorted(value)
+    write_json(path, config)
+    (output / "README.md").unlink(missing_ok=True)  # peft's blank card
+
+
+def _point(entry: dict[str, Any], trained: int) -> dict[str, Any]:
+    """One point of the loss curve; tokens that carried loss so far (trl's own count restarts on resume)."""
+    names = ("step", "epoch", "loss", "learning_rate", "grad_norm")
+    return {
+        **{name: entry[name] for name in names if name in entry},
+        "tokens": round(trained * entry["epoch"]),
+    }
+
+
+def check_finite(value: float, name: str, step: int) -> None:
+    """Raise TrainingError where a loss or gradient norm is not finite."""
+    if not math.isfinite(value):
+        raise TrainingError(
+            f"the loss of {name} is {value} at step {step}, so training was stopped",
+            mend="Try a lower train.args.learning_rate, a longer warm-up, or max_grad_norm: 0.3; float16 "
+            "overflows where bfloat16 and float32 do not",
+        )
