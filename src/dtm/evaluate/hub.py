@@ -11,9 +11,9 @@ from pathlib import Path
 
 from dtm.foundations.errors import MethodError, MissingInput
 
-_NAME = re.compile(r"^(?:task|group|tag):[ \t]*[\"']?([\w.:+/-]+)", re.MULTILINE)
-_TAGS = re.compile(r"^tag:[ \t]*\n((?:[ \t]*-[^\n]*\n?)+)", re.MULTILINE)
-_ENTRY = re.compile(r"-[ \t]*[\"']?([\w.:+/-]+)")
+_NAME = re.compile(r"^[\"']?(?:task|group|tag)[\"']?:[ \t]*[\"']?([^\s\"'#,\[\]]+)", re.MULTILINE)
+_TAGS = re.compile(r"^[\"']?tag[\"']?:[ \t]*\n((?:[ \t]*-[^\n]*\n?)+)", re.MULTILINE)
+_ENTRY = re.compile(r"-[ \t]*[\"']?([^\s\"'#,\[\]]+)")
 
 
 def lm_eval_version() -> str:
@@ -41,9 +41,13 @@ def hub_names() -> frozenset[str]:
     if found is None or found.origin is None:
         raise MissingInput("lm-eval is not installed", mend="pip install lm-eval")
     names: set[str] = set()
-    for path in (Path(found.origin).parent / "tasks").rglob("*.yaml"):
+    for path in (Path(found.origin).parent / "tasks").rglob("*"):
+        if (
+            path.suffix not in ("", ".yaml") or not path.is_file()
+        ):  # some keep what they share without a suffix
+            continue
         written = path.read_text(encoding="utf-8")
         names.update(_NAME.findall(written))
         for block in _TAGS.findall(written):
             names.update(_ENTRY.findall(block))
-    return frozenset(names)
+    return frozenset(names - {"null"})
