@@ -1,0 +1,122 @@
+"""The loss on rows kept from training: nats per token of what the assistant says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from dtm.evaluate.loading import model_and_tokenizer
+from dtm.foundations.errors import DataError, ModelError
+from dtm.foundations.files import canonical, write_json, write_text
+from dtm.foundations.types import Examples
+
+BATCH_TOKENS = 2048  # positions of a padded batch: its logits are this many rows of the vocabulary
+
+
+def response_loss(
+    job: dict[str, Any], progress: Callable[[dict[str, Any]], None] | None = None
+) -> dict[str, Any]:
+    """Mean negative log likelihood of the response tokens of rendered rows.
+
+    `job` holds model, adapter, output (folders), examples (path of a rendered `Examples` file), and
+    optionally batch_tokens (2048 padded positions a batch), device, dtype, threads.
+
+    A row's loss is the sum, in nats, over the tokens that its assistant mask marks; its first token is
+    never predicted. Batches hold rows of like length and depend on nothing but lengths, so the same job
+    gives the same bytes. `items.jsonl` has {id, source, loss_sum, tokens} in the order of the rows;
+    `scores.json` and the result have {loss, tokens, rows} for `all` and for each source.
+    """
+    import torch
+
+    if job.get("threads"):
+        torch.set_num_threads(job["threads"])
+    examples = Examples.open(Path(job["examples"]))
+    if not examples.rendered or not len(examples):
+        raise DataError("there is no rendered row to measure", where=job["examples"])
+    model, _ = model_and_tokenizer(job)
+    lengths_N, _ = examples.token_counts()
+    _check_lengths(lengths_N, model, job["examples"])
+    losses: list[tuple[float, int]] = [(0.0, 0)] * len(examples)
+    done = 0
+    for indices in batches(lengths_N, job.get("batch_tokens") or BATCH_TOKENS):
+        for index, loss in zip(indices, _losses(model, examples.take(indices)), strict=True):
+            if not math.isfinite(loss[0]):
+                raise ModelError(f"the loss of row {index + 1} is not finite, so the model is broken",
+                                 where=job["adapter"] or job["model"])  # fmt: skip
+            losses[index] = loss
+        done += len(indices)
+        if progress:
+            progress({"done": done, "total": len(examples)})
+    items = [
+        {"id": identity, "source": source, "loss_sum": loss, "tokens": tokens}
+        for identity, source, (loss, tokens) in zip(
+            examples.column("id"), examples.column("source"), losses, strict=True
+        )
+    ]
+    scores = summarise(items)
+    output = Path(job["output"])
+    output.mkdir(parents=True, exist_ok=True)
+    write_text(output / "items.jsonl", "".join(canonical(item) + "\n" for item in items))
+    write_json(output / "scores.json", scores)
+    return scores
+
+
+def summarise(items: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """{"all" or source: {loss, tokens, rows}}; the loss is None where no token was predicted."""
+    sources: dict[str, list[dict[str, Any]]] = {}
+    for item in items:
+        sources.setdefault(item["source"], []).append(item)
+    scores = {}
+    for name, rows in {**sources, "all": list(items)}.items():
+        tokens = sum(row["tokens"] for row in rows)
+        loss = math.fsum(row["loss_sum"] for row in rows) / tokens if tokens else None
+        scores[name] = {"loss": loss, "tokens": tokens, "rows": len(rows)}
+    return scores
+
+
+def batches(lengths_N: Any, batch_tokens: int) -> Iterator[list[int]]:
+    """Indices of the rows, longest first; a padded batch has at most `batch_tokens` positions or one row."""
+    order = sorted(range(len(lengths_N)), key=lambda index: (-int(lengths_N[index]), index))
+    start = 0
+    while start < len(order):
+        count = max(1, batch_tokens // max(1, int(lengths_N[order[start]])))
+        yield order[start : start + count]
+        start += count
+
+
+def _losses(model: Any, examples: Examples) -> list[tuple[float, int]]:
+    """For each row the sum of its negative log likelihoods, in fp64 over fp32 terms, and their number."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    rows = list(examples.rows())
+    longest = max(len(row["input_ids"]) for row in rows)
+    ids_NT = torch.zeros(len(rows), longest, dtype=torch.long)
+    seen_NT = torch.zeros(len(rows), longest, dtype=torch.long)
+    said_NT = torch.zeros(len(rows), longest, dtype=torch.bool)
+    for number, row in enumerate(rows):
+        length = len(row["input_ids"])
+        ids_NT[number, :length] = torch.tensor(row["input_ids"])
+        seen_NT[number, :length] = 1
+        said_NT[number, :length] = torch.tensor(row["assistant_mask"])
+    said_NT = said_NT[:, 1:].to(model.device)
+    ids_NT = ids_NT.to(model.device)
+    with torch.inference_mode():
+        logits_NTV = model(input_ids=ids_NT, attention_mask=seen_NT.to(model.device), use_cache=False).logits
+        results = []
+        for logits_TV, targets_T, said_T in zip(logits_NTV[:, :-1], ids_NT[:, 1:], said_NT, strict=True):
+            loss_T = cross_entropy(logits_TV[said_T].float(), targets_T[said_T], reduction="none")
+            results.append((float(loss_T.double().sum()), len(loss_T)))
+    return results
+
+
+def _check_lengths(lengths_N: Any, model: Any, where: object) -> None:
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if limit is not None and int(lengths_N.max()) > limit:
+        raise DataError(
+            f"a held-out row has {int(lengths_N.max())} tokens, and the model's positions end at {limit}",
+            where=where,
+            mend="Set train.args.max_length to what the model can read",
+        )
