@@ -3,7 +3,7 @@ import json
 import pytest
 
 
-@pytest.fixture()
+@pytest.fixture
 def write(tmp_path):
     """Write rows as JSON Lines below tmp_path; a string is written as it stands."""
 
@@ -17,7 +17,7 @@ def write(tmp_path):
     return write
 
 
-@pytest.fixture()
+@pytest.fixture
 def loaded(tmp_path):
     """Resolve and load entries; gives the examples, the card and the rows of dropped.jsonl."""
     from dtm.data import load, resolve

@@ -47,7 +47,8 @@ class Text:
             text = self.utf8.decode(chunk or b"", final=ended)
             parts.append(text)
             got += len(text)
-        self.buffer, self.at = "".join(parts), 0
+        if got:
+            self.buffer, self.at = "".join(parts), 0
         return got > 0
 
     def peek(self) -> str:
@@ -78,7 +79,7 @@ class Text:
                 value, end = self.decode(self.buffer, self.at)
                 if end > len(self.buffer) - MARGIN and self.more():
                     continue  # a number may go on: `1` of `1.5e+3`
-                self.at = min(end, len(self.buffer))
+                self.at = end
                 return value
             except RecursionError:
                 raise self.broken("nested too deep") from None
