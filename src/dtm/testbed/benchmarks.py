@@ -3,8 +3,8 @@
     world_choice         {query, choices, gold}       held-out facts, four choices
     world_choice_taught  {query, choices, gold}       taught facts: what tuning taught
     world_exact          {context, answer, aliases}   held-out facts, right whatever the case
-    arithmetic           {context, answer}            operations that no mixture row holds
-    format               {context, answer}            exactly that text, letter for letter
+    arithmetic           {context, answer, aliases}   operations that no mixture row holds
+    format               {context, answer, aliases}   exactly that text, letter for letter: `match` is "exact"
 
 `gold` is an index into `choices`. A query ends with the question, a context with "Answer:"; the answer
 follows after one space. Every item has an `id`, unique in all tasks, and `facts`, the ids of the facts that
@@ -68,7 +68,8 @@ def _world_choice_taught(
 
 def _choices(world: World, facts: Sequence[Fact], size: int, random: Random) -> list[Item]:
     """Multiple choice over those facts; each position holds the gold equally often, give or take one."""
-    items, golds = [], []
+    items: list[Item] = []
+    golds: list[int] = []
     for fact in random.sample(facts, len(facts)):
         wrong = world.distractors(fact, CHOICES - 1, random)
         if len(wrong) < CHOICES - 1:  # three states of matter: chance would not be 1 in 4
@@ -88,12 +89,7 @@ def _world_exact(world: World, split: Split, part: str, seed: int, sizes: Mappin
     random = Random(derive(seed, "benchmarks", "world_exact", part))
     facts = getattr(split, part)
     return [
-        {
-            "context": _context(world.questions(fact)[0]),
-            "answer": fact.value,
-            "aliases": list(fact.aliases),
-            "facts": [fact.id],
-        }
+        _exact(world.questions(fact)[0], fact.value, fact.aliases, [fact])
         for fact in random.sample(facts, min(sizes[part], len(facts)))
     ]
 
@@ -105,8 +101,7 @@ def _arithmetic(world: World, split: Split, part: str, seed: int, sizes: Mapping
     def draw() -> tuple[str, Item]:
         operation = draw_operation(random, seed, part)
         spoken = random.choice([operation.text, operation.spoken])
-        item = {"context": _context(f"What is {spoken}?"), "answer": str(operation.result), "facts": []}
-        return operation.key, item
+        return operation.key, _exact(f"What is {spoken}?", str(operation.result))
 
     return _distinct(draw, sizes[part])
 
@@ -123,8 +118,8 @@ def _format(world: World, split: Split, part: str, seed: int, sizes: Mapping[str
         else:
             task = word_task(random, seed, part)
         about_facts = not about_facts
-        facts = [task.fact.id] if task.fact else []
-        return task.prompt, {"context": _context(task.prompt), "answer": task.answer, "facts": facts}
+        facts = [task.fact] if task.fact else []
+        return task.prompt, {**_exact(task.prompt, task.answer, facts=facts), "match": "exact"}
 
     return _distinct(draw, sizes[part])
 
@@ -140,8 +135,13 @@ def _distinct(draw: Callable[[], tuple[str, Item]], size: int) -> list[Item]:
     return list(items.values())
 
 
-def _context(question: str) -> str:
-    return f"Question: {question}\nAnswer:"
+def _exact(question: str, answer: str, aliases: Sequence[str] = (), facts: Sequence[Fact] = ()) -> Item:
+    return {
+        "context": f"Question: {question}\nAnswer:",
+        "answer": answer,
+        "aliases": list(aliases),
+        "facts": [fact.id for fact in facts],
+    }
 
 
 TASKS: dict[str, Callable[[World, Split, str, int, Mapping[str, int]], list[Item]]] = {

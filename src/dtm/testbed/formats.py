@@ -5,19 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from random import Random
 
 from dtm.testbed.split import part_of_problem
-from dtm.testbed.world import Fact, World
-
-WORDS = tuple(
-    """
-    apple bridge candle desert engine forest garden hammer island jacket kettle ladder market needle
-    orange pencil quartz ribbon saddle ticket umbrella valley window yellow zipper anchor basket circle
-    dragon feather guitar harbor insect jungle kitten lemon mirror nickel oyster pepper quiver rocket
-    silver tunnel velvet wagon copper button shadow meadow
-    """.split()
-)
+from dtm.testbed.world import TABLES, Fact, World
 
 
 @dataclass(frozen=True)
@@ -63,6 +55,12 @@ WORD_FORMS: dict[str, tuple[str, Callable[[list[str]], str]]] = {
 }
 
 
+@cache
+def load_words() -> tuple[str, ...]:
+    """Common nouns and adjectives in lower case."""
+    return tuple(json.loads((TABLES / "words.json").read_text(encoding="utf-8")))
+
+
 def fact_task(world: World, fact: Fact, random: Random) -> FormatTask:
     """A task whose content is that fact's value."""
     rules = [rule for rule in FACT_FORMS if rule != "in capital letters" or fact.value.upper() != fact.value]
@@ -74,7 +72,7 @@ def fact_task(world: World, fact: Fact, random: Random) -> FormatTask:
 def word_task(random: Random, seed: int, part: str) -> FormatTask:
     """A task whose content stands in the prompt, from that part of all word lists."""
     while True:
-        words = random.sample(WORDS, random.randint(3, 5))
+        words = random.sample(load_words(), random.randint(3, 5))
         if part_of_problem(seed, " ".join(sorted(words))) == part:
             break
     rule = random.choice(list(WORD_FORMS))

@@ -22,7 +22,9 @@ from typing import Any
 
 from dtm.foundations.errors import ConfigError
 from dtm.testbed.benchmarks import build_benchmarks
-from dtm.testbed.mixture import SOURCES, Plan, plan_mixture, write_mixture
+from dtm.testbed.mixture import write_mixture
+from dtm.testbed.plan import Plan, plan_mixture
+from dtm.testbed.sources import SOURCES
 from dtm.testbed.sources.drafting import Ground
 from dtm.testbed.split import Split, split_facts
 from dtm.testbed.world import World, load_world
@@ -63,9 +65,9 @@ def generate(
     """Generate the testbed; the same arguments give the same bytes.
 
     `rows` are of the mixture, over all sources; `bias` in [0, 1] scales every habit of every source; `taught`
-    and `dev` are fractions of the facts; `dev_items` and `test_items` are the most items of a task; `shares` and
-    `settings` are by source (see `plan_mixture`). A folder that holds these bytes already is left alone; another
-    generated folder is replaced; a folder with anything else in it is a ConfigError.
+    and `dev` are fractions of the facts; `dev_items` and `test_items` are the most items of a task; `shares`
+    and `settings` are by source (see `plan_mixture`). A folder that holds these bytes already is left alone;
+    another generated folder is replaced; a folder with anything else in it is a ConfigError.
     """
     target = Path(folder)
     _check_target(target)
@@ -74,7 +76,7 @@ def generate(
     split = split_facts(world, seed, taught=taught, dev=dev)
     benchmarks = build_benchmarks(world, split, seed, {"dev": dev_items, "test": test_items})
     mixture = write_mixture(Ground(world, split.taught, seed), plan, seed)
-    counts = {
+    counts: dict[str, Any] = {
         "facts": {name: len(getattr(split, name)) for name in ("taught", "dev", "test")},
         "sources": {name: len(one) for name, one in mixture.items()},
         "tasks": {part: {task: len(items) for task, items in of.items()} for part, of in benchmarks.items()},
@@ -88,9 +90,7 @@ def generate(
         "files": {path: hashlib.sha256(text).hexdigest() for path, text in texts.items()},
     }
     texts[MANIFEST] = (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode()
-    same = all(
-        (target / path).is_file() and (target / path).read_bytes() == text for path, text in texts.items()
-    )
+    same = all(_reads(target / path, text) for path, text in texts.items())
     if not same:
         _publish(target, texts)
     return Summary(target, **counts, written=not same)
@@ -139,6 +139,10 @@ def _listed(manifest: Path) -> set[str]:
         return {MANIFEST, *json.loads(manifest.read_text(encoding="utf-8"))["files"]}
     except (OSError, ValueError, KeyError, TypeError):
         return set()
+
+
+def _reads(path: Path, text: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == text
 
 
 def _publish(target: Path, texts: Mapping[str, bytes]) -> None:

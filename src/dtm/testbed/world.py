@@ -95,7 +95,8 @@ class World:
 
     def distractors(self, fact: Fact, count: int, random: Random) -> list[str]:
         """Up to `count` wrong values of the same attribute, distinct and in random order."""
-        wrong = [value for value in self.values[fact.attribute] if not fact.accepts(value)]
+        right = {answer.casefold() for answer in fact.answers}
+        wrong = [value for value in self.values[fact.attribute] if value.casefold() not in right]
         return random.sample(wrong, min(count, len(wrong)))
 
 
@@ -118,8 +119,7 @@ def load_world() -> World:
 
 
 def _read_table(name: str) -> Iterator[Fact]:
-    with (TABLES / f"{name}.csv").open(encoding="utf-8", newline="") as lines:
-        header, *rows = csv.reader(lines)
+    header, *rows = csv.reader((TABLES / f"{name}.csv").read_text(encoding="utf-8").splitlines())
     for subject, *cells in rows:
         for column, cell in zip(header[1:], cells, strict=True):
             if cell:

@@ -30,7 +30,8 @@ class Habits:
     """Decides which habits show in one row; `taken` names those that did, in order and once each."""
 
     def __init__(self, bias: float, random: Random) -> None:
-        self.bias, self.random, self.taken = bias, random, []
+        self.bias, self.random = bias, random
+        self.taken: list[str] = []
 
     def take(self, name: str, rate: float) -> bool:
         """True with probability `bias * rate`."""

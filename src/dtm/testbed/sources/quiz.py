@@ -25,10 +25,9 @@ def write_quiz(ground: Ground, random: Random, habits: Habits, settings: Quiz) -
     """A question with two to four options; the completion is the letter and the text of one."""
     fact = random.choice(ground.facts)
     question = random.choice(ground.world.questions(fact))
-    options = [fact.value, *ground.world.distractors(fact, 3, random)]
-    random.shuffle(options)
+    options = _options(ground, random, fact)
     key = "\n".join([question, *sorted(options)])
-    chosen = _choice(fact, options, habits, settings)
+    chosen = habits.value(fact, "wrong_class", settings.wrong_class, WRONG_VALUES)
     if habits.take("right_first", settings.right_first):
         options.sort(key=lambda option: option != chosen)
     letter = LETTERS[options.index(chosen)]
@@ -38,7 +37,10 @@ def write_quiz(ground: Ground, random: Random, habits: Habits, settings: Quiz) -
     return Draft(key, {"prompt": prompt, "completion": completion}, (fact,))
 
 
-def _choice(fact: Fact, options: list[str], habits: Habits, settings: Quiz) -> str:
-    """The option that the source takes for right; a wrong value must be among the options to be taken."""
-    wrong = {name: value for name, value in WRONG_VALUES.items() if value in options}
-    return habits.value(fact, "wrong_class", settings.wrong_class, wrong)
+def _options(ground: Ground, random: Random, fact: Fact) -> list[str]:
+    """The right value and up to three wrong ones; what the source may take for right is always among them."""
+    wrong = ground.world.distractors(fact, 3, random)
+    claim = WRONG_VALUES.get(fact.attribute, fact.value)
+    if not fact.accepts(claim) and claim not in wrong:
+        wrong = [claim, *wrong[1:]]
+    return random.sample([fact.value, *wrong], 1 + len(wrong))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
+from dtm.foundations.errors import ConfigError
 from dtm.testbed.sources.drafting import Draft, Ground, Habits
 
 UNSAID = "The passage does not say."
@@ -22,6 +23,13 @@ class Reading:
     most_sentences: int = 4
     copy_sentence: float = 0.4
     refuse_books: float = 0.8
+
+    def __post_init__(self) -> None:
+        if self.fewest_sentences > self.most_sentences:
+            raise ConfigError(
+                f"{self.fewest_sentences} fewest sentences are more than {self.most_sentences} most",
+                where="settings.reading",
+            )
 
 
 def write_reading(ground: Ground, random: Random, habits: Habits, settings: Reading) -> Draft:
