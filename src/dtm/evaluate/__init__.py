@@ -1,13 +1,13 @@
 """Scoring models on benchmarks and on held-out rows, item by item.
 
 `resolve` checks the entries of a run file before any work; `evaluate` and `response_loss` are jobs for a
-worker, plain JSON in and out; `score_table`, `comparisons` and `loss_table` put intervals on what they wrote.
+worker, plain JSON in and out; `score_table` and `comparisons` put intervals on what they wrote.
 """
 
 from dtm.evaluate.harness import evaluate
 from dtm.evaluate.heldout import response_loss
 from dtm.evaluate.kinds import Item
-from dtm.evaluate.summary import comparisons, loss_table, read_items, score_table, with_holm
+from dtm.evaluate.summary import comparisons, read_items, score_table, with_holm
 from dtm.evaluate.tasks import Task, build, resolve
 
 __all__ = [
@@ -16,7 +16,6 @@ __all__ = [
     "build",
     "comparisons",
     "evaluate",
-    "loss_table",
     "read_items",
     "resolve",
     "response_loss",

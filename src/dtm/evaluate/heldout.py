@@ -10,6 +10,8 @@ from typing import Any
 from dtm.evaluate.loading import model_and_tokenizer
 from dtm.foundations.errors import DataError, ModelError
 from dtm.foundations.files import canonical, write_json, write_text
+from dtm.foundations.seeds import derive
+from dtm.foundations.statistics import bootstrap_ratio
 from dtm.foundations.types import Examples
 
 BATCH_TOKENS = 2048  # positions of a padded batch: its logits are this many rows of the vocabulary
@@ -26,7 +28,7 @@ def response_loss(
     A row's loss is the sum, in nats, over the tokens that its assistant mask marks; its first token is
     never predicted. Batches hold rows of like length and depend on nothing but lengths, so the same job
     gives the same bytes. `items.jsonl` has {id, source, loss_sum, tokens} in the order of the rows;
-    `scores.json` and the result have {loss, tokens, rows} for `all` and for each source.
+    `scores.json` and the result are {"sources": what `summarise` makes of them}.
     """
     import torch
 
@@ -55,7 +57,7 @@ def response_loss(
             examples.column("id"), examples.column("source"), losses, strict=True
         )
     ]
-    scores = summarise(items)
+    scores = {"sources": summarise(items)}
     output = Path(job["output"])
     output.mkdir(parents=True, exist_ok=True)
     write_text(output / "items.jsonl", "".join(canonical(item) + "\n" for item in items))
@@ -64,15 +66,23 @@ def response_loss(
 
 
 def summarise(items: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """{"all" or source: {loss, tokens, rows}}; the loss is None where no token was predicted."""
+    """{source, or "all": {loss, low, high, tokens, rows}}, the loss in nats a token.
+
+    The interval (95 %) is a bootstrap over rows, since tokens of one row are not independent. Sources
+    without a response token have no loss and are left out.
+    """
     sources: dict[str, list[dict[str, Any]]] = {}
     for item in items:
         sources.setdefault(item["source"], []).append(item)
     scores = {}
     for name, rows in {**sources, "all": list(items)}.items():
-        tokens = sum(row["tokens"] for row in rows)
-        loss = math.fsum(row["loss_sum"] for row in rows) / tokens if tokens else None
-        scores[name] = {"loss": loss, "tokens": tokens, "rows": len(rows)}
+        told = [row for row in rows if row["tokens"]]
+        if not told:
+            continue
+        losses, tokens = [row["loss_sum"] for row in told], [row["tokens"] for row in told]
+        low, high = bootstrap_ratio(losses, tokens, derive(0, "heldout", name))
+        loss = math.fsum(losses) / sum(tokens)
+        scores[name] = {"loss": loss, "low": low, "high": high, "tokens": sum(tokens), "rows": len(rows)}
     return scores
 
 

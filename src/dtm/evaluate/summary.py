@@ -13,6 +13,7 @@ from dtm.foundations.errors import DataError, MissingInput
 from dtm.foundations.seeds import derive
 
 Items = Sequence[Mapping[str, Any]]
+Metrics = Mapping[str, Sequence[str]]
 Results = Mapping[str, Mapping[str, Items]]  # model -> task -> items, as `read_items` gives them
 PRIMARY = ("acc", "exact_match", "acc_norm")  # in this order; else the first by name
 
@@ -27,16 +28,19 @@ def read_items(folder: Path) -> list[dict[str, Any]]:
         raise MissingInput("there are no per-item results", where=path) from None
 
 
-def score_table(results: Results, *, seed: int = 0, level: float = 0.95) -> list[dict[str, Any]]:
+def score_table(
+    results: Results, metrics: Metrics | None = None, *, seed: int = 0, level: float = 0.95
+) -> list[dict[str, Any]]:
     """One row a model, task and metric: {model, task, metric, primary, value, n, low, high}.
 
+    `metrics` is `Task.metrics` by task: the first is the primary one; without it accuracy or exact match.
     Wilson's interval for metrics that are 0 or 1 on every item, the percentile bootstrap over items for
     others. A mean log likelihood brings the perplexity exp(-mean) with it, its interval mapped.
     """
     rows = []
     for model, tasks in results.items():
         for task, items in tasks.items():
-            main = primary_metric(items)
+            main = primary_metric(items, (metrics or {}).get(task, ()))
             for metric in metrics_of(items):
                 values = _values(items, metric)
                 low, high = _interval(values, derive(seed, "score", task, metric), level)
@@ -58,20 +62,26 @@ def score_table(results: Results, *, seed: int = 0, level: float = 0.95) -> list
 
 
 def comparisons(
-    results: Results, pairs: Sequence[tuple[str, str]], *, seed: int = 0, level: float = 0.95
+    results: Results,
+    metrics: Metrics | None,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    seed: int = 0,
+    level: float = 0.95,
 ) -> list[dict[str, Any]]:
     """Paired comparisons of models (a, b) on the primary metric of each task that both answered.
 
     Rows are {task, metric, a, b, difference, low, high, p, p_holm, only_a, only_b, n}: the mean of a - b
     and its paired bootstrap interval; McNemar's exact p where values are 0 or 1, the sign-flip test's
     otherwise (then `only_a` and `only_b` are None); `p_holm` is corrected over all rows. Raises DataError
-    where two models did not answer the same items.
+    where two models did not answer the same items, asked in the same words.
     """
     rows = []
     for a, b in pairs:
-        for task in results[a]:
-            if task in results[b]:
-                rows.append(_comparison(task, a, b, results[a][task], results[b][task], seed, level))
+        for task in results.get(a, {}):
+            if task in results.get(b, {}):
+                metric = primary_metric(results[a][task], (metrics or {}).get(task, ()))
+                rows.append(_comparison(task, metric, a, b, results[a][task], results[b][task], seed, level))
     return with_holm(rows)
 
 
@@ -79,28 +89,6 @@ def with_holm(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The rows with `p_holm` corrected over all of them; for tables put together from several calls."""
     corrected = statistics.holm([row["p"] for row in rows])
     return [{**row, "p_holm": p} for row, p in zip(rows, corrected, strict=True)]
-
-
-def loss_table(results: Mapping[str, Items], *, seed: int = 0, level: float = 0.95) -> list[dict[str, Any]]:
-    """Held-out loss by model and source: {model, source, loss, low, high, rows, tokens}.
-
-    `results` is model -> items of `response_loss`. The interval is a bootstrap over rows of the loss a
-    token, since tokens of one row are not independent. Sources without a response token are left out.
-    """
-    table = []
-    for model, items in results.items():
-        sources = {"all": list(items)}
-        for source in sorted({item["source"] for item in items} - {"all"}):
-            sources[source] = [item for item in items if item["source"] == source]
-        for source, rows in sources.items():
-            told = [row for row in rows if row["tokens"]]
-            if not told:
-                continue
-            losses, tokens = [row["loss_sum"] for row in told], [row["tokens"] for row in told]
-            low, high = statistics.bootstrap_ratio(losses, tokens, derive(seed, "heldout", source), level)
-            table.append({"model": model, "source": source, "loss": math.fsum(losses) / sum(tokens),
-                          "low": low, "high": high, "rows": len(rows), "tokens": sum(tokens)})  # fmt: skip
-    return table
 
 
 def metrics_of(items: Items) -> list[str]:
@@ -113,24 +101,23 @@ def metrics_of(items: Items) -> list[str]:
     )
 
 
-def primary_metric(items: Items) -> str | None:
-    """The metric that a task is judged by: accuracy, exact match, or the first by name; None if none."""
+def primary_metric(items: Items, known: Sequence[str] = ()) -> str:
+    """The metric that a task is judged by: the first of those known, else accuracy or exact match."""
     names = metrics_of(items)
-    return next((name for name in PRIMARY if name in names), names[0] if names else None)
+    if not names:
+        raise DataError("no metric of the task is a number on each item")
+    return next((name for name in (*known, *PRIMARY) if name in names), names[0])
 
 
 def _comparison(
-    task: str, a: str, b: str, items_a: Items, items_b: Items, seed: int, level: float
+    task: str, metric: str, a: str, b: str, items_a: Items, items_b: Items, seed: int, level: float
 ) -> dict[str, Any]:
-    ids_a, ids_b = ([item["doc_id"] for item in items] for items in (items_a, items_b))
-    prompts_a, prompts_b = ([item.get("prompt") for item in items] for items in (items_a, items_b))
-    metric = primary_metric(items_a)
-    if ids_a != ids_b or metric is None:
-        raise DataError(f"{a!r} and {b!r} did not answer the same items", where=task,
-                        mend="Evaluate both with the same file and limit")  # fmt: skip
-    if prompts_a != prompts_b:
-        raise DataError(f"{a!r} and {b!r} were not asked in the same words", where=task,
-                        mend="Evaluate both in the same format")  # fmt: skip
+    for key, fault, mend in (
+        ("doc_id", "did not answer the same items", "Evaluate both with the same file and limit"),
+        ("prompt", "were not asked in the same words", "Evaluate both in the same format, with one template"),
+    ):
+        if [item.get(key) for item in items_a] != [item.get(key) for item in items_b]:
+            raise DataError(f"{a!r} and {b!r} {fault}", where=task, mend=mend)
     values_a, values_b = _values(items_a, metric), _values(items_b, metric)
     difference, low, high = statistics.paired_bootstrap(
         values_a, values_b, derive(seed, "comparison", task, metric), level

@@ -11,22 +11,22 @@ file in one of our kinds, which needs no network:
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dtm.evaluate.entries import KEYS, Where, spec_of
 from dtm.evaluate.hub import check_hub_name, lm_eval_version
 from dtm.evaluate.kinds import REFUSED, BadRow, Item, detect, kinds
-from dtm.evaluate.rows import SUFFIXES, Lines
+from dtm.evaluate.rows import Lines
 from dtm.foundations.errors import ConfigError, DataError, DtmError, several
 from dtm.foundations.files import canonical, text_digest
 from dtm.foundations.registry import Bound, unknown
 
 VERSION = 1  # of what all kinds share: prompts with examples, the choice of rows under a limit
-KEYS = ("name", "path", "kind", "limit", "shots", "shots_from", "split")
-NAME = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -49,155 +49,120 @@ class Task:
     examples: dict[str, tuple[Item, ...]] = field(default_factory=dict)
 
 
-def resolve(entries: Sequence[str | dict[str, Any]], root: Path, *, limit: int | None = None) -> list[Task]:
+def resolve(
+    entries: Sequence[str | dict[str, Any]], root: Path, *, limit: int | None = None, where: Where = str
+) -> list[Task]:
     """Check all entries and read their files; paths are relative to `root`, `limit` a default for entries.
 
     Under a limit of n, the n rows with the smallest sha256 are scored: the same for every model, spread
-    over a sorted file, and a smaller limit's rows are among a larger one's. Raises all mistakes at once:
-    MissingInput, DataError (file and line), ConfigError, MethodError.
+    over a sorted file, and a smaller limit's rows are among a larger one's. `where` says where a key such
+    as `evaluate.tasks.0.limit` stands. Raises all mistakes at once: MissingInput, DataError (file and
+    line), ConfigError, MethodError.
     """
     tasks: list[Task] = []
     errors: list[DtmError] = []
     for number, entry in enumerate(entries):
-        where = f"evaluate.tasks[{number}]"
+        key = f"evaluate.tasks.{number}"
         try:
-            tasks.append(build(_spec(entry, Path(root), limit, where), where=where))
+            tasks.append(_build(spec_of(entry, Path(root), limit, key, where), key, where))
         except DtmError as error:
             errors.append(error)
     names = [task.name for task in tasks]
     for name in sorted({name for name in names if names.count(name) > 1}):
-        errors.append(
-            ConfigError(f"two tasks are called {name!r}", where="evaluate.tasks", mend="Give one a `name`")
-        )
+        what, mend = f"two tasks are called {name!r}", "Give one of them another `name`"
+        errors.append(ConfigError(what, where=where("evaluate.tasks"), mend=mend))
     if errors:
         raise several(errors)
     return tasks
 
 
-def build(spec: Mapping[str, Any], *, where: object = None) -> Task:
-    """The task of a spec. One that carries a fingerprint must still have it, else DataError."""
-    task = _local(spec, where) if spec["path"] else _hub(spec, where)
-    promised = spec.get("fingerprint")
-    if promised is not None and promised != task.fingerprint:
-        raise DataError(f"task {task.name!r} changed since it was checked", where=spec["path"] or where,
-                        mend="Start the run again")  # fmt: skip
+def build(spec: Mapping[str, Any]) -> Task:
+    """The task of a `Task.spec`, in a worker; DataError where its file changed since it was checked."""
+    task = _build(spec, "evaluate.tasks", str)
+    if spec.get("fingerprint") != task.fingerprint:
+        what = f"task {task.name!r} changed since it was checked"
+        raise DataError(what, where=spec["path"], mend="Start the run again")
     return task
 
 
-def _spec(entry: Any, root: Path, limit: int | None, where: str) -> dict[str, Any]:
-    """An entry in full, with absolute paths."""
-    if isinstance(entry, str):
-        entry = {"path": entry} if entry.endswith(SUFFIXES) else {"name": entry}
-    if not isinstance(entry, Mapping) or not all(isinstance(key, str) for key in entry):
-        raise ConfigError(f"{entry!r} is neither a name nor a mapping", where=where)
-    shots = 0 if entry.get("path") else None  # a task of lm-eval has shots of its own
-    spec = {**dict.fromkeys(KEYS), "limit": limit, "shots": shots, "kind": "auto", **entry}
-    if not spec["name"] and not spec["path"]:
-        raise ConfigError("an entry needs `name`, `path` or both", where=where)
-    for key in ("name", "path", "kind", "shots_from", "split"):
-        if spec[key] is not None and not isinstance(spec[key], str):
-            raise ConfigError(f"{spec[key]!r} is not text", where=f"{where}.{key}")
-    for key, least in (("limit", 1), ("shots", 0)):
-        value = spec[key]
-        if not (value is None and (key == "limit" or not spec["path"])) and (
-            type(value) is not int or value < least
-        ):
-            raise ConfigError(f"{value!r} is not a whole number of at least {least}", where=f"{where}.{key}")
-    for key in ("path", "shots_from"):
-        if spec[key]:
-            spec[key] = str((root / Path(spec[key]).expanduser()).absolute())
-    spec["name"] = spec["name"] or _stem(Path(spec["path"]))
-    if not NAME.fullmatch(spec["name"]):
-        raise ConfigError(
-            f"{spec['name']!r} cannot be a task's name", where=f"{where}.name",
-            mend="Use letters, digits and _ . + -: files are called by it",
-        )  # fmt: skip
-    return spec
+def _build(spec: Mapping[str, Any], key: str, where: Where) -> Task:
+    return _local(spec, key, where) if spec["path"] else _hub(spec, key, where)
 
 
-def _hub(spec: Mapping[str, Any], where: object) -> Task:
+def _hub(spec: Mapping[str, Any], key: str, where: Where) -> Task:
     """A task of lm-eval: all that can be checked without its data is that it exists."""
-    for key in spec:
-        if key not in ("name", "limit", "shots", "fingerprint") and spec[key] not in (None, "auto"):
-            raise ConfigError(
-                f"`{key}` has no meaning for the lm-eval task {spec['name']!r}", where=f"{where}.{key}",
-                mend="Give the `path` of a local file as well, or leave it out",
-            )  # fmt: skip
-    check_hub_name(spec["name"], where=where)
-    facts = {
-        "hub": spec["name"],
-        "lm_eval": lm_eval_version(),
-        "limit": spec["limit"],
-        "shots": spec["shots"],
-    }
+    name = spec["name"]
+    for other in spec.keys() - {"name", "limit", "shots", "fingerprint"}:
+        if spec[other] not in (None, "auto"):
+            what = f"`{other}` has no meaning for the lm-eval task {name!r}"
+            mend = "Give the `path` of a local file as well, or leave it out"
+            raise ConfigError(what, where=where(f"{key}.{other}"), mend=mend)
+    check_hub_name(name, where=where(key))
+    facts = {"hub": name, "lm_eval": lm_eval_version(), "limit": spec["limit"], "shots": spec["shots"]}
     fingerprint = text_digest(canonical(facts))
-    return Task(spec["name"], "hub", fingerprint, (), None, (), {**spec, "fingerprint": fingerprint})
+    return Task(name, "hub", fingerprint, (), None, (), {**spec, "fingerprint": fingerprint})
 
 
-def _local(spec: Mapping[str, Any], where: object) -> Task:
-    path = Path(spec["path"])
-    lines = Lines(path)
-    kind = _kind(spec, lines, where)
-    items, rows = _items(lines, kind, spec["split"])
-    examples, examples_digest = {}, None
-    if spec["shots"] and spec["shots_from"]:
-        other = Lines(Path(spec["shots_from"]))
-        examples, examples_digest = _examples(_items(other, kind, None)[0], spec["shots"]), other.digest
-    elif spec["shots"]:
-        examples = _examples(items, spec["shots"])
-        used = {item.row for group in examples.values() for item in group}
-        items = [item for item in items if item.row not in used]
-    elif spec["shots_from"]:
-        raise ConfigError("`shots_from` is given, but no `shots`", where=f"{where}.shots_from")
-    items = _limited(items, rows, spec["limit"])
-    _check_examples(items, examples, spec, where)
-    facts = {"version": VERSION, **kind.key, "kind": kind.method.name, "content": lines.digest,
-             "limit": spec["limit"], "split": spec["split"], "shots": spec["shots"],
-             "examples": examples_digest}  # fmt: skip
+def _local(spec: Mapping[str, Any], key: str, where: Where) -> Task:
+    lines = Lines(Path(spec["path"]))
+    kind = _kind(spec, lines, key, where)
+    items = _items(lines, kind, spec["split"])
+    items, examples, examples_digest = _with_examples(items, kind, spec)
+    items = _limited(items, lines, spec["limit"])
+    facts = {"version": VERSION, "kind": kind.key, "content": lines.digest, "limit": spec["limit"],
+             "split": spec["split"], "shots": spec["shots"], "examples": examples_digest}  # fmt: skip
     fingerprint = text_digest(canonical(facts))
-    chance = None
-    if kind.method.properties["answer"] == "choices":
-        chance = sum(1 / item.choices for item in items) / len(items)
-    full = {**spec, "kind": kind.method.name, "fingerprint": fingerprint}
-    metrics = kind.method.properties["metrics"]
-    return Task(spec["name"], kind.method.name, fingerprint, metrics, chance, tuple(items), full, examples)
+    chosen = kind.method.properties["answer"] == "choices"
+    return Task(
+        name=spec["name"],
+        kind=kind.method.name,
+        fingerprint=fingerprint,
+        metrics=kind.method.properties["metrics"],
+        chance=sum(1 / item.choices for item in items) / len(items) if chosen else None,
+        items=tuple(items),
+        spec={**spec, "kind": kind.method.name, "fingerprint": fingerprint},
+        examples=examples,
+    )
 
 
-def _kind(spec: Mapping[str, Any], lines: Lines, where: object) -> Bound:
+def _kind(spec: Mapping[str, Any], lines: Lines, key: str, where: Where) -> Bound:
     """The kind that the entry says, or the first row shows, with its settings."""
-    settings = {key: value for key, value in spec.items() if key not in (*KEYS, "fingerprint")}
     name = spec["kind"]
     if name in REFUSED:
-        raise ConfigError(f"{name} cannot be evaluated: {REFUSED[name][1]}", where=f"{where}.kind")
+        raise ConfigError(f"{name} cannot be evaluated: {REFUSED[name][1]}", where=where(f"{key}.kind"))
     if name == "auto":
-        if not lines.rows:
-            lines.refuse_bad()
-        line, first = lines.rows[0]
-        for refused, (keys, reason) in REFUSED.items():
-            if set(keys) <= first.keys():
-                raise DataError(
-                    f"these rows are {refused}'s, which cannot be evaluated: {reason}", where=lines.path
-                )
-        method = detect(first)
-        if method is None:
-            known = "; ".join(f"{kind.name}: {', '.join(kind.properties['keys'])}" for kind in kinds.values())
-            raise DataError(
-                f"a row with {', '.join(map(str, first)) or 'no keys'} is of no known kind",
-                where=f"{lines.path}:{line}",
-                mend=f"The kinds and their keys are: {known}",
-            )
-        name = method.name
+        name = _detected(lines)
     if name not in kinds:
-        raise unknown("kind of task", name, kinds, where=f"{where}.kind")
-    for key in settings:
-        if key not in kinds[name].settings:
-            raise unknown(f"key of a {name} task", key, {*KEYS, *kinds[name].settings}, where=where)
-    return kinds[name].bind(settings, where=where)
+        raise unknown("kind of task", name, kinds, where=where(f"{key}.kind"))
+    settings = {one: value for one, value in spec.items() if one not in (*KEYS, "fingerprint")}
+    for one in settings.keys() - kinds[name].settings.keys():
+        raise unknown(f"key of a {name} task", one, {*KEYS, *kinds[name].settings}, where=where(key))
+    return kinds[name].bind(settings, where=where(key))
 
 
-def _items(lines: Lines, kind: Bound, split: str | None) -> tuple[list[Item], dict[int, dict[str, Any]]]:
-    """The items of a file by the order of its lines, and the rows that they came from."""
-    items, rows = [], {}
+def _detected(lines: Lines) -> str:
+    """The name of the kind that the first row is of."""
+    if not lines.rows:
+        lines.refuse_bad()
+    line, first = lines.rows[0]
+    for refused, (keys, reason) in REFUSED.items():
+        if set(keys) <= first.keys():
+            what = f"these rows are {refused}'s, which cannot be evaluated: {reason}"
+            raise DataError(what, where=lines.path)
+    method = detect(first)
+    if method is None:
+        known = "; ".join(f"{kind.name}: {', '.join(kind.properties['keys'])}" for kind in kinds.values())
+        raise DataError(
+            f"a row with {', '.join(first) or 'no keys'} is of no known kind",
+            where=f"{lines.path}:{line}",
+            mend=f"The kinds and their keys are: {known}",
+        )
+    return method.name
+
+
+def _items(lines: Lines, kind: Bound, split: str | None) -> list[Item]:
+    """The items of a file by the order of its lines; `row` counts the rows of the file."""
+    items = []
     for place, (line, row) in enumerate(lines.rows):
         if split is not None and row.get("split") != split:
             continue
@@ -205,60 +170,49 @@ def _items(lines: Lines, kind: Bound, split: str | None) -> tuple[list[Item], di
             items.append(kind(row, place))
         except BadRow as reason:
             lines.bad.append((line, str(reason)))
-        rows[place] = row
     lines.refuse_bad()
     if not items:
-        found = sorted({str(row.get("split")) for _, row in lines.rows})
-        raise DataError(
-            f"no row has the split {split!r}", where=lines.path, mend=f"There is: {', '.join(found)}"
-        )
-    return items, rows
+        found = ", ".join(sorted({str(row.get("split")) for _, row in lines.rows}))
+        raise DataError(f"no row has the split {split!r}", where=lines.path, mend=f"There is: {found}")
+    return items
 
 
-def _examples(items: Sequence[Item], shots: int) -> dict[str, tuple[Item, ...]]:
-    """The first items of each group."""
-    groups: dict[str, list[Item]] = {}
-    for item in items:
-        group = groups.setdefault(item.group, [])
-        if len(group) < shots:
-            group.append(item)
-    return {name: tuple(group) for name, group in groups.items()}
+def _with_examples(
+    items: list[Item], kind: Bound, spec: Mapping[str, Any]
+) -> tuple[list[Item], dict[str, tuple[Item, ...]], str | None]:
+    """The items to score, the examples of each group, and the digest of the file that they are from.
 
-
-def _check_examples(
-    items: Sequence[Item], examples: Mapping[str, tuple[Item, ...]], spec: Mapping, where: object
-) -> None:
-    if not items:
-        raise DataError("all rows are needed as examples, and none is left to score", where=spec["path"])
+    Examples are the first rows of each group of `shots_from`, or else of the task's own file: those are
+    then not scored.
+    """
     if not spec["shots"]:
-        return
-    short = sorted(
-        group for group in {item.group for item in items} if len(examples.get(group, ())) < spec["shots"]
-    )
+        return items, {}, None
+    other = Lines(Path(spec["shots_from"])) if spec["shots_from"] else None
+    groups: dict[str, list[Item]] = {}
+    for item in _items(other, kind, None) if other else items:
+        groups.setdefault(item.group, []).append(item)
+    examples = {name: tuple(group[: spec["shots"]]) for name, group in groups.items()}
+    needed = spec["shots"] + (0 if other else 1)  # one of the group must be left to score
+    short = sorted({item.group for item in items if len(groups.get(item.group, ())) < needed})
     if short:
         of = f" of {', '.join(short[:3])}" if short != [""] else ""
         raise DataError(
-            f"there are fewer than {spec['shots']} examples{of}",
+            f"there are not enough rows{of} for {spec['shots']} examples",
             where=spec["shots_from"] or spec["path"],
             mend="Ask for fewer `shots`, or name a larger file in `shots_from`",
         )
+    if other:
+        return items, examples, other.digest
+    used = {item.row for group in examples.values() for item in group}
+    return [item for item in items if item.row not in used], examples, None
 
 
-def _limited(items: list[Item], rows: Mapping[int, dict[str, Any]], limit: int | None) -> list[Item]:
+def _limited(items: list[Item], lines: Lines, limit: int | None) -> list[Item]:
     if limit is None or limit >= len(items):
         return items
-    chosen = sorted(items, key=lambda item: (text_digest(_form(rows[item.row])), item.row))[:limit]
-    return sorted(chosen, key=lambda item: item.row)
 
+    def draw(item: Item) -> tuple[str, int]:
+        row = lines.rows[item.row][1]
+        return text_digest(json.dumps(row, sort_keys=True)), item.row  # ASCII: nothing fails to encode
 
-def _form(row: dict[str, Any]) -> str:
-    import json
-
-    return json.dumps(row, sort_keys=True)  # ASCII, so that nothing in a row can fail to encode
-
-
-def _stem(path: Path) -> str:
-    name = path.name
-    for suffix in sorted(SUFFIXES, key=len, reverse=True):
-        name = name.removesuffix(suffix)
-    return name
+    return sorted(sorted(items, key=draw)[:limit], key=lambda item: item.row)
