@@ -48,7 +48,7 @@ class Chat(_Section):
 class Dev(_Section):
     """Rows kept out of training; choices are made on them, and the held-out loss is measured on them."""
 
-    fraction: float = Field(0.02, ge=0, lt=1)
+    fraction: float = Field(default=0.02, ge=0, lt=1)
     tasks: list[str | dict[str, Any]] = []
 
 
@@ -56,10 +56,10 @@ class Disperse(_Method):
     """`embedder`, `on`, `dimensions`: for methods that work on embeddings."""
 
     method: str = "random"
-    k: int = Field(4, ge=1)
-    embedder: str = "tfidf"
+    k: int = Field(default=4, ge=1)
+    embedder: str | dict[str, Any] = "tfidf"
     on: Literal["instruction", "response", "both"] = "both"
-    dimensions: int = Field(256, ge=2)
+    dimensions: int = Field(default=256, ge=2)
 
 
 class Train(_Section):
@@ -84,10 +84,10 @@ class Evaluate(_Section):
     """Which models meet which tasks. `backend` goes to lm-eval: {model: hf, model_args: {...}}."""
 
     tasks: list[str | dict[str, Any]] = []
-    limit: int | None = Field(None, ge=1)
+    limit: int | None = Field(default=None, ge=1)
     models: list[Literal["base", "merged", "submodels", "baselines"]] = ["base", "baselines", "merged"]
     format: Literal["raw", "chat", "both"] = "raw"
-    batch_size: int = Field(8, ge=1)
+    batch_size: int = Field(default=8, ge=1)
     heldout: bool = True
     backend: dict[str, Any] | None = None
 
@@ -96,8 +96,8 @@ class Launch(_Section):
     """Where sub-models train. `threads` are a sub-model's, so workers x threads should fit the cores."""
 
     kind: Literal["local"] = "local"
-    workers: int = Field(1, ge=1)
-    threads: int | None = Field(None, ge=1)
+    workers: int = Field(default=1, ge=1)
+    threads: int | None = Field(default=None, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
@@ -116,7 +116,7 @@ class Config(_Section):
     merge: Merge = Merge()
     evaluate: Evaluate = Evaluate()
     launch: Launch = Launch()
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     output_dir: str
     store: str | None = None
 

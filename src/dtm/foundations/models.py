@@ -151,7 +151,7 @@ def convert_gguf(path: Path, claim: Claim) -> dict[str, Any]:
 
     _no_bars()
     tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+    model: Any = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
@@ -234,7 +234,7 @@ def load_model(folder: Path, settings: Mapping[str, Any], *, device: str) -> Any
         options["quantization_config"] = BitsAndBytesConfig(**quantization)
     dtype = options.pop("dtype", "auto")
     options["dtype"] = dtype if dtype == "auto" else getattr(torch, dtype)
-    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, **options)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, **options)
     return model if quantization else model.to(device)
 
 
@@ -248,7 +248,7 @@ def _add_rows(folder: Path, output: Path, size: int, missing: list[str], tokeniz
     import torch
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", local_files_only=True)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", local_files_only=True)
     rows = model.get_input_embeddings().weight.shape[0]
     if size > rows:
         model.resize_token_embeddings(size, mean_resizing=False)

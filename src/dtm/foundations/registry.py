@@ -94,7 +94,8 @@ class Registry(Mapping[str, Method]):
     """The methods of one kind."""
 
     def __init__(self, kind: str) -> None:
-        self.kind, self._methods = kind, {}
+        self.kind = kind
+        self._methods: dict[str, Method] = {}
 
     def register(
         self,

@@ -123,7 +123,7 @@ def disperse(
     if embedding is not None:
         signals["embedding"] = embed(examples, **embedding, seed=seed, threads=threads, progress=progress)
     portions_N = dtm.disperse.assign(bound, examples, k, seed, signals)
-    card = dtm.disperse.card(examples, portions_N, k)
+    card = dtm.disperse.card(examples, portions_N, k, embedding=signals.get("embedding"), seed=seed)
     write_json(claim.output / "card.json", card)
     with open(claim.output / "assignment.csv", "w", encoding="utf-8") as file:
         file.write("id,source,portion\n")

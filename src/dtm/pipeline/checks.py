@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import dtm.data as data
 import dtm.disperse
 import dtm.evaluate.tasks as tasks
-import dtm.merge
-import dtm.recipes
+import dtm.merge.methods
+import dtm.recipes  # noqa: F401
 from dtm.config import Config, Recipe, RunFile
 from dtm.foundations.chat import Template, choose_template
 from dtm.foundations.errors import ConfigError, DtmError, several
 from dtm.foundations.models import Located, locate
 from dtm.foundations.registry import Bound, registry
+from dtm.foundations.signals import check_embedder
 from dtm.train import Settings, check_settings
 
 
@@ -60,16 +62,14 @@ def check(file: RunFile) -> Checked:
             return None
 
     recipe = attempt(lambda: _recipe(config.recipe, file.where("recipe")))
-    baselines = [attempt(lambda one=one: _recipe(one, file.where("baselines"))) for one in config.baselines]
+    baselines = [attempt(partial(_recipe, one, file.where("baselines"))) for one in config.baselines]
     base = attempt(lambda: locate(config.base, file.root, where=file.where("base")))
     sources = attempt(lambda: data.resolve(config.data, file.root))
     attempt(lambda: choose_template(config.chat.template, None, where=file.where("chat.template")))
     disperse = attempt(lambda: _bind("disperse", config.disperse, file))
-    attempt(
-        lambda: dtm.foundations.signals.check_embedder(
-            config.disperse.embedder, where=file.where("disperse.embedder")
-        )
-    )
+    if disperse is not None and "embedding" in disperse.method.needs:
+        where = file.where("disperse.embedder")
+        attempt(lambda: check_embedder(config.disperse.embedder, where=where))
     merge = attempt(lambda: _bind("merge", config.merge, file))
     attempt(lambda: _check_merge(file))
     chosen = attempt(lambda: tasks.resolve(config.evaluate.tasks, file.root, limit=config.evaluate.limit))

@@ -56,34 +56,32 @@ def _run(run: Run, command: str) -> dict[str, Any]:
 
 
 def _results(run: Run, models: Sequence[tuple[Model, str]], evaluated: Evaluated) -> dict[str, Any]:
-    from dtm.evaluate.summary import comparisons, score_table
+    from dtm.evaluate.summary import comparisons, primary_metric, read_items, score_table, with_holm
 
-    tables, items = {}, {}
-    for (model, task, form), artifact in evaluated.items():
-        if form == "loss":
-            continue
-        items[model, task, form] = _items(artifact)
-        tables[model, task, form] = artifact.facts
-    tasks = {task.name: task for task in run.checked.tasks}
-    forms = sorted({form for _, _, form in tables}, key=("raw", "chat").index)
-    scores: list[dict[str, Any]] = []
-    compared: list[dict[str, Any]] = []
-    for form in forms:
-        per_model: dict[str, dict[str, Any]] = {}
-        for (model, task, which), rows in items.items():
+    metrics = {task.name: task.metrics for task in run.checked.tasks}
+    tasks, scores, compared = [], [], []
+    for form in ("raw", "chat"):
+        by_model: dict[str, dict[str, Any]] = {}
+        for (model, task, which), artifact in evaluated.items():
             if which == form:
-                per_model.setdefault(model, {})[task] = rows
-        metrics = {name: task.metrics for name, task in tasks.items()}
-        scores += [{**row, "format": form} for row in score_table(per_model, metrics)]
-        compared += [{**row, "format": form} for row in comparisons(per_model, metrics, _pairs(models))]
+                by_model.setdefault(model, {})[task] = read_items(artifact.folder)
+        if not by_model:
+            continue
+        some = next(iter(by_model))
+        for task in run.checked.tasks:
+            primary = primary_metric(by_model[some][task.name], task.metrics)
+            tasks.append(_task(task, form, evaluated[some, task.name, form].facts, primary))
+        scores += [{**row, "format": form} for row in score_table(by_model, metrics, seed=run.seed)]
+        pairs = _pairs(models)
+        compared += [{**row, "format": form} for row in comparisons(by_model, metrics, pairs, seed=run.seed)]
+    losses = [(model, artifact) for (model, _, form), artifact in evaluated.items() if form == "loss"]
     return {
         "models": [_model(model, role) for model, role in models],
-        "tasks": [_task(tasks[name], form, tables) for name in tasks for form in forms],
+        "tasks": tasks,
         "scores": scores,
-        "comparisons": compared,
-        "heldout": [row for key, artifact in evaluated.items() if key[2] == "loss"
-                    for row in _heldout(key[0], artifact)],
-    }  # fmt: skip
+        "comparisons": with_holm(compared),
+        "heldout": [row for model, artifact in losses for row in _heldout(model, artifact)],
+    }
 
 
 def _pairs(models: Sequence[tuple[Model, str]]) -> list[tuple[str, str]]:
@@ -92,11 +90,6 @@ def _pairs(models: Sequence[tuple[Model, str]]) -> list[tuple[str, str]]:
     base = [model.name for model, role in models if role == "base"]
     baselines = [model.name for model, role in models if role == "baseline"]
     return [(a, b) for a in merged for b in base + baselines] + [(a, b) for a in baselines for b in base]
-
-
-def _items(artifact: Artifact) -> list[dict[str, Any]]:
-    with open(artifact.folder / "items.jsonl", encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
 
 
 def _model(model: Model, role: str) -> dict[str, Any]:
@@ -109,15 +102,12 @@ def _model(model: Model, role: str) -> dict[str, Any]:
     }
 
 
-def _task(task: Any, form: str, tables: Mapping[tuple[str, str, str], dict[str, Any]]) -> dict[str, Any]:
-    facts = next(facts for (_, name, which), facts in tables.items() if name == task.name and which == form)
+def _task(task: Any, form: str, facts: Mapping[str, Any], metric: str | None) -> dict[str, Any]:
     path = task.spec.get("path")
-    return {"name": task.name, "kind": task.kind, "format": form, "metric": _primary(task, facts), "n": facts["n"],
-            "chance": facts.get("chance"), "source": Path(path).name if path else None}  # fmt: skip
-
-
-def _primary(task: Any, facts: dict[str, Any]) -> str:
-    return task.metrics[0] if task.metrics else next(iter(facts["scores"]))
+    return {
+        "name": task.name, "kind": task.kind, "format": form, "metric": metric, "n": facts["n"],
+        "chance": facts.get("chance"), "source": Path(path).name if path else None,
+    }  # fmt: skip
 
 
 def _heldout(model: str, artifact: Artifact) -> Iterator[dict[str, Any]]:
@@ -133,12 +123,13 @@ def _data(run: Run) -> dict[str, Any]:
     for one in card["sources"]:
         counts = tokens.get(one["source"], {})
         lost = unrendered.pop(one["source"], 0)
-        sources.append({**one, "kept": one["kept"] - lost, "dropped": one["dropped"] + lost,
-                        "tokens": counts.get("tokens"), "trained_tokens": counts.get("trained_tokens")})  # fmt: skip
+        more = {name: counts.get(name) for name in ("tokens", "trained_tokens")}
+        sources.append({**one, "kept": one["kept"] - lost, "dropped": one["dropped"] + lost, **more})
     reasons: dict[str, dict[str, Any]] = {}
     for artifact in (loaded, rendered):
         for line in _lines(artifact.folder / "dropped.jsonl"):
-            entry = reasons.setdefault(line["reason"], {"reason": line["reason"], "count": 0, "examples": []})
+            reason = _kind(line["reason"])
+            entry = reasons.setdefault(reason, {"reason": reason, "count": 0, "examples": []})
             entry["count"] += 1
             if len(entry["examples"]) < SHOWN_LINES:
                 entry["examples"].append({"file": line.get("file"), "line": line.get("line")})
@@ -146,6 +137,11 @@ def _data(run: Run) -> dict[str, Any]:
     ordered = sorted(reasons.values(), key=lambda entry: (-entry["count"], entry["reason"]))
     return {"read": card["read"], "kept": kept, "train": rendered.facts["train"]["rows"],
             "dev": rendered.facts["dev"]["rows"], "sources": sources, "reasons": ordered}  # fmt: skip
+
+
+def _kind(reason: str) -> str:
+    """The reason without what is special to the row: `duplicate of a.jsonl:3` is a `duplicate`."""
+    return "duplicate" if reason.startswith("duplicate of") else reason.split(" (")[0]
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,11 +115,10 @@ class Steps:
         started: dict[str, float] = {}
         try:
             for key in sorted(missing):  # one order for all drivers, so that two never wait for each other
-                label = missing[key].label
-                claims[key] = self.store.claim(
-                    missing[key].step, wait=lambda label=label: self.display.waiting(label)
-                )
-            jobs, keys = [], {}
+                waiting = partial(self.display.waiting, missing[key].label)
+                claims[key] = self.store.claim(missing[key].step, wait=waiting)
+            jobs: list[Job] = []
+            keys: dict[int, str] = {}
             for key, work in missing.items():
                 claim = claims[key]
                 if claim.artifact is not None:  # another driver finished it while we waited

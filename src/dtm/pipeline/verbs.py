@@ -15,6 +15,7 @@ from dtm.foundations.errors import DataError
 from dtm.foundations.files import canonical, text_digest
 from dtm.foundations.models import convert_gguf, is_model_file, prepare_base
 from dtm.foundations.seeds import derive, derive32
+from dtm.foundations.signals import check_embedder
 from dtm.foundations.store import Artifact, Claim, Step
 from dtm.foundations.types import Examples, Model
 from dtm.pipeline import building
@@ -125,16 +126,15 @@ class Run:
             )  # fmt: skip
         settings: dict[str, Any] = {"k": k, **bound.key}
         inputs = {"examples": examples.digest}
+        embedding = None
         if "embedding" in bound.method.needs:
-            settings["embedding"] = {
-                "embedder": section.embedder,
-                "on": section.on,
-                "dimensions": section.dimensions,
-            }
+            how = {"on": section.on, "dimensions": section.dimensions}
+            settings["embedding"] = {**how, "embedder": check_embedder(section.embedder).key}
+            embedding = {**how, "embedder": section.embedder}
         seed = derive(self.seed, "disperse")
         artifact = self.steps.make(
             "disperse", f"{bound.method.name} into {k} portions", Step("disperse", settings, inputs, seed),
-            lambda claim: building.disperse(bound, examples.open(), k, seed, settings.get("embedding"), claim,
+            lambda claim: building.disperse(bound, examples.open(), k, seed, embedding, claim,
                                             self.checked.threads, self._progress("disperse")),
         )  # fmt: skip
         self.cards["disperse"] = artifact
