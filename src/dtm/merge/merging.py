@@ -1,0 +1,102 @@
+"""`merge_models`: from a checked plan to a folder that loads."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dtm.foundations.errors import ConfigError
+from dtm.foundations.registry import Bound
+from dtm.merge.inputs import Where
+from dtm.merge.planning import Export, Plan, Space, plan_merge
+
+IN_WORK = ".tmp"
+
+
+def merge_models(
+    *,
+    base: Path | None,
+    models: Sequence[Where],
+    output: Path,
+    method: Bound,
+    weights: Sequence[Any],
+    space: Space = "weight",
+    export: Export = "model",
+    dtype: str | None = None,
+    threads: int = 1,
+    seed: int = 0,
+    statistics: Sequence[Path] | None = None,
+    allow_nonfinite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    card: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Merge models into the folder `output` and return the facts of it.
+
+    An existing folder, empty or with what a killed run of the same merge left, is written into; else the work is
+    done in `OUTPUT.tmp`, which is renamed at the end. `progress(done, total)` counts values. `weights` and
+    `statistics`: see `plan_merge`; `card`: see `output.model_card`.
+    """
+    output = Path(output)
+    plan = plan_merge(base=base, models=models, method=method, weights=weights, space=space, export=export,
+                      dtype=dtype, statistics=statistics)  # fmt: skip
+    return execute(plan, output, threads=threads, seed=seed, allow_nonfinite=allow_nonfinite, progress=progress,
+                   card=card)  # fmt: skip
+
+
+def execute(
+    plan: Plan,
+    output: Path,
+    *,
+    threads: int = 1,
+    seed: int = 0,
+    allow_nonfinite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    card: Mapping[str, Any] | None = None,
+    tokenizer: Path | None = None,
+) -> dict[str, Any]:
+    """Do what a plan says. Raises ResourceError on a full disk, ModelError on NaN or infinity."""
+    from threadpoolctl import threadpool_limits
+
+    from dtm.merge.checkpoint import Files
+    from dtm.merge.engine import Engine
+    from dtm.merge.output import write_beside
+    from dtm.merge.writer import Writer, ensure_room, on_disk
+
+    folder = _workplace(output)
+    writer = Writer(folder, plan, seed)
+    ensure_room(folder, plan, shutil.disk_usage)
+    inputs = {one.path for job in plan.jobs for one in job.inputs}
+    try:
+        # One BLAS thread: our own threads take blocks, and a matrix product has one order of summation.
+        with Files().open(inputs) as files, threadpool_limits(1):
+            Engine(plan, files, threads, seed=seed, allow_nonfinite=allow_nonfinite, progress=progress).write(
+                writer
+            )
+        with on_disk(folder):
+            write_beside(folder, plan, card or {}, tokenizer)
+    except Exception:
+        writer.discard()
+        if folder != output:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    writer.complete()
+    if folder != output:
+        os.replace(folder, output)
+    return plan.facts()
+
+
+def _workplace(output: Path) -> Path:
+    """The folder to write into: the output itself where it exists and may be filled, else one beside it."""
+    from dtm.merge.writer import JOURNAL
+
+    if not output.exists():
+        folder = output.with_name(output.name + IN_WORK)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    if not output.is_dir() or (any(output.iterdir()) and not (output / JOURNAL).exists()):
+        raise ConfigError("the output exists and is not an empty folder", where=output,
+                          mend="Name a new folder, or remove this one")  # fmt: skip
+    return output

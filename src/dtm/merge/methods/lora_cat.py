@@ -1,0 +1,28 @@
+"""The exact weighted sum of adapters as one adapter: factors side by side.
+
+    A = [A_1; ...; A_K]   B = [w_1 s_1 B_1, ..., w_K s_K B_K]   B A = sum_k w_k s_k B_k A_k
+
+Its rank is the sum of the ranks, which need not be equal. Described as CAT in arXiv:2410.13025.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dtm.merge.arithmetic import Block, Weights, normalized
+from dtm.merge.method import merger
+
+
+@merger.register("lora_cat", paper="arXiv:2410.13025", form="factors", idempotent="normalize", symmetric=True)
+def lora_cat(
+    A_K: Sequence[Block],
+    B_K: Sequence[Block],
+    scale_K: Weights,
+    weights_K: Weights,
+    *,
+    normalize: bool = True,
+) -> tuple[Block, Block]:
+    """The concatenated factors, A [R, in] and B [out, R], the weights and scales in B."""
+    weights_K = normalized(weights_K) if normalize else weights_K
+    parts = [B * np.float32(w * s) for B, s, w in zip(B_K, scale_K, weights_K, strict=True)]
+    return np.concatenate(A_K, axis=0), np.concatenate(parts, axis=1)

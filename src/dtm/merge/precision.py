@@ -1,0 +1,43 @@
+"""Numbers on disk and in the arithmetic: every float comes in as fp32 and leaves with one rounding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtm.foundations.errors import ConfigError
+from dtm.merge.kernels import kernels
+
+MERGED = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}  # BF16 as its bits
+NAMES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+CONFIG_NAMES = {short: long for long, short in NAMES.items()}
+
+
+def parse_dtype(name: str | None, *, where: object = None) -> str | None:
+    """`bfloat16` -> `BF16`; None stays None (every tensor keeps the base's type)."""
+    if name is not None and name not in NAMES:
+        raise ConfigError(f"{name!r} is not a dtype to merge in", where=where,
+                          mend=f"There is: {', '.join(NAMES)}")  # fmt: skip
+    return None if name is None else NAMES[name]
+
+
+def decode(raw: NDArray[Any], dtype: str, out: NDArray[np.float32]) -> bool:
+    """Values [n] of that dtype to fp32 [n], exactly; returns whether all are finite."""
+    if dtype == "BF16":
+        return kernels().decode_bf16(raw, out)
+    out[:] = raw
+    return kernels().finite(out)
+
+
+def encode(values: NDArray[np.float32], dtype: str) -> tuple[NDArray[Any], bool]:
+    """fp32 [n] rounded to nearest even, and whether all results are finite."""
+    if dtype == "F32":
+        return values, kernels().finite(values)
+    if dtype == "BF16":
+        bits = np.empty(values.size, np.uint16)
+        return bits, kernels().encode_bf16(values, bits)
+    with np.errstate(over="ignore"):  # an overflow is told by the second value
+        half = values.astype(np.float16)
+    return half, bool(np.isfinite(half).all())
