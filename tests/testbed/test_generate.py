@@ -46,6 +46,21 @@ def test_facts_are_written_with_their_part(small, world):
         assert sum(row["part"] == part for row in rows) == count
 
 
+def test_no_written_row_asks_about_what_a_benchmark_asks(small):
+    folder = small(rows=800, dev_items=100, test_items=100).folder
+
+    def asked(pattern):
+        lines = [line for path in folder.glob(pattern) for line in path.read_text().splitlines()]
+        return {fact for line in lines for fact in json.loads(line)["facts"]}
+
+    taught = asked("mixture/*.jsonl")
+    held_out = [asked(f"benchmarks/*/{task}.jsonl") for task in ("world_choice", "world_exact", "format")]
+    assert len(taught) > 500
+    assert all(len(facts) > 80 for facts in held_out)
+    assert not taught & set().union(*held_out)
+    assert taught & asked("benchmarks/*/world_choice_taught.jsonl")
+
+
 def test_the_same_arguments_give_the_same_bytes(small):
     first, second = small("a", seed=3, bias=0.5), small("b", seed=3, bias=0.5)
     assert contents(first.folder) == contents(second.folder)

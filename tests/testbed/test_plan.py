@@ -22,7 +22,16 @@ def test_shares_replace_the_table():
 def test_rows_are_shared_out_exactly(rows, shares):
     plan = plan_mixture(rows, shares=shares)
     assert sum(plan.rows.values()) == rows
+    exact = {name: rows * share / sum(shares.values()) for name, share in shares.items() if share > 0}
+    assert set(plan.rows) == set(exact)
     assert all(count >= 1 for count in plan.rows.values())
+    if min(exact.values()) >= 1:
+        assert all(abs(plan.rows[name] - exact[name]) < 1 for name in exact)
+
+
+def test_the_largest_remainder_gets_the_row():
+    assert plan_mixture(10, shares={"terse": 0.54, "quiz": 0.46}).rows == {"terse": 5, "quiz": 5}
+    assert plan_mixture(10, shares={"terse": 0.56, "quiz": 0.44}).rows == {"terse": 6, "quiz": 4}
 
 
 @pytest.mark.parametrize(
