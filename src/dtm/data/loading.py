@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -78,9 +77,8 @@ def load(
     tell = Progressing(progress, sum(source.size for source in sources))
     taken: Places = {}
     tables, cards, tallies = [], [], []
-    temporary = dropped.with_name(f".{dropped.name}.{os.getpid()}.tmp")
     # A lone surrogate comes out as \udxxx, which is how JSON writes it.
-    with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as aside:
+    with open(dropped, "w", encoding="utf-8", errors="backslashreplace") as aside:
         for source in sources:
             places: Places = {}
             table, of_files = _read(source, taken, places, aside, tell)
@@ -90,7 +88,6 @@ def load(
             cards.append(_card(source, of_files, len(table), len(kept), sum(map(len, copies))))
             tallies += of_files
             taken |= places if len(kept) == len(table) else _placed(kept, places)
-    os.replace(temporary, dropped)
     errors = [error for tally in tallies if (error := tally.useless())]
     if errors:
         raise several(errors)
