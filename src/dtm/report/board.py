@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from dtm.report.wording import is_share, lower_is_better
@@ -14,7 +15,7 @@ ALPHA = 0.05  # of Holm's corrected p
 
 @dataclass(frozen=True)
 class Score:
-    """A value with its 95 % interval; any of them may be None."""
+    """A value with its 95% interval; any of them may be None."""
 
     value: float | None
     low: float | None
@@ -49,10 +50,10 @@ class Row:
     scores: dict[str, Score]
     differences: dict[str, Difference]
 
-    @property
+    @cached_property
     def is_share(self) -> bool:
-        values = [score.value for score in self.scores.values() if score.value is not None]
-        return is_share(self.metric) and all(0 <= value <= 1 for value in values)
+        """Whether its scores are shares of items, shown in percent."""
+        return is_share(self.metric, (score.value for score in self.scores.values()))
 
 
 @dataclass(frozen=True)

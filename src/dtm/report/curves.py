@@ -7,18 +7,19 @@ from typing import Any
 from dtm.report.axis import Axis, axis, label
 
 BUDGET = 6_000  # points of all curves together: more would show nothing on a screen and make the page slow
-WINDOW = 9  # points; the bold line is the mean of this many, centred
+WINDOW = 9  # the bold line is the mean of this many points
 STEP, EPOCH, LOSS = 0, 1, 3
 FIELDS = ("step", "epoch", "tokens", "loss", "learning_rate", "grad_norm")
 
 
-def curves(results: dict[str, Any], colours: dict[str, str]) -> dict[str, Any] | None:
+def curves(results: dict[str, Any], colours: dict[str, str], submodels: list[str]) -> dict[str, Any] | None:
     """What the loss figure needs, or None where no model has a point.
 
     Returns series (name, colour, faint and bold path in a 1000 x 1000 box), ticks in percent,
     `data` for the script ([points, 6] in FIELDS' order a series) and the number of points averaged into one.
     """
     logged = [(curve["model"], curve["points"]) for curve in results["curves"] if curve["points"]]
+    logged.sort(key=lambda curve: curve[0] not in submodels)  # baselines last: drawn on top, listed behind
     if not logged:
         return None
     room = max(BUDGET // len(logged), 30)
@@ -29,7 +30,7 @@ def curves(results: dict[str, Any], colours: dict[str, str]) -> dict[str, Any] |
     across = EPOCH if all(row[EPOCH] is not None for row in everywhere) else STEP
     furthest = max((row[across] or 0 for row in everywhere), default=0) or 1.0
     x = axis([], include=(0.0, furthest))
-    y = axis([row[LOSS] for row in everywhere])
+    y = axis((row[LOSS] for row in everywhere), wanted=7)
     noisy = max(len(rows) for _, rows in thin) >= 4 * WINDOW
 
     def drawn(rows: list[list[float | None]]) -> list[float | None]:
@@ -44,6 +45,7 @@ def curves(results: dict[str, Any], colours: dict[str, str]) -> dict[str, Any] |
             "bold": path([(row[across], value) for row, value in zip(rows, drawn(rows), strict=True)], x, y),
             "first": _known(rows, 0),
             "last": _known(rows, -1),
+            "role": "submodel" if name in submodels else "baseline",
             "points": len(points),
         }
         for (name, points), (_, rows) in zip(logged, thin, strict=True)
@@ -73,10 +75,12 @@ def thinned(points: list[dict[str, Any]], group: int) -> list[list[float | None]
 
 
 def smooth(values: list[float | None], window: int = WINDOW) -> list[float | None]:
-    """Centred mean over `window` values, fewer at the ends; None stays None."""
-    half = window // 2
-    return [None if value is None else _mean(values[max(i - half, 0) : i + half + 1])
-            for i, value in enumerate(values)]  # fmt: skip
+    """Centred mean over `window` values; at the ends over fewer, as many on either side; None stays None."""
+    smoothed = []
+    for index, value in enumerate(values):
+        half = min(window // 2, index, len(values) - 1 - index)
+        smoothed.append(None if value is None else _mean(values[index - half : index + half + 1]))
+    return smoothed
 
 
 def path(points: list[tuple[Any, Any]], x: Axis, y: Axis) -> str:

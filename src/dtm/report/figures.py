@@ -8,7 +8,7 @@ from typing import Any
 
 from dtm.report.axis import Axis, axis, label, round_step
 from dtm.report.board import Board, Difference, Row, Score
-from dtm.report.wording import interval, loss, score, signed
+from dtm.report.wording import interval, is_share, loss, score, signed
 
 
 def score_rows(scores: Board) -> dict[str, Any]:
@@ -21,8 +21,8 @@ def score_rows(scores: Board) -> dict[str, Any]:
             "form": _form(row.format, scores),
             "metric": row.metric,
             "n": row.n,
-            "chance": score(row.chance, row.metric) if row.chance is not None else "",
-            "cells": [_cell(row.scores.get(name), name, row.metric) for name in scores.shown],
+            "chance": score(row.chance, row.is_share) if row.chance is not None else "",
+            "cells": [_cell(row.scores.get(name), name, row.is_share) for name in scores.shown],
             "pairs": [_pair(row, name, scale) for name in scores.against],
         }
         for row in scores.rows
@@ -31,10 +31,9 @@ def score_rows(scores: Board) -> dict[str, Any]:
         {
             "title": f"mean of {mean.tasks} tasks",
             "form": _form(mean.format, scores),
-            "cells": [_cell(cell, name, "share") for name, cell in mean.scores.items()],
+            "cells": [_cell(cell, name, True) for name, cell in mean.scores.items()],
             "pairs": [
-                _mark(mean.differences.get(name), "share", scale) | {"against": name}
-                for name in scores.against
+                _mark(mean.differences.get(name), True, scale) | {"against": name} for name in scores.against
             ],
         }
         for mean in scores.means
@@ -44,9 +43,14 @@ def score_rows(scores: Board) -> dict[str, Any]:
 
 def every_score(results: dict[str, Any]) -> list[dict[str, Any]]:
     """All metrics of all models, for the table behind the figures."""
+    rows = results["results"]["scores"]
+    found: dict[str, list[float | None]] = {}
+    for row in rows:
+        found.setdefault(row["metric"], []).append(row["value"])
+    shares = {metric: is_share(metric, values) for metric, values in found.items()}
     return [
-        row | _cell(Score(row["value"], row["low"], row["high"]), row["model"], row["metric"])
-        for row in results["results"]["scores"]
+        row | _cell(Score(row["value"], row["low"], row["high"]), row["model"], shares[row["metric"]])
+        for row in rows
     ]
 
 
@@ -60,12 +64,14 @@ def spread(scores: Board, colours: dict[str, str]) -> dict[str, Any] | None:
     words = signed if relative else score
     names = submodels + [name for name in scores.shown if not (relative and name == base)]
     lines = [{name: _above(row, name, base if relative else None) for name in names} for row in rows]
-    scale = axis((value for line in lines for value in line.values()), include=(0.0,) if relative else ())
+    scale = axis(
+        (value for line in lines for value in line.values()), wanted=8, include=(0.0,) if relative else ()
+    )
     drawn = []
     for row, line in zip(rows, lines, strict=True):
         found = [value for name in submodels if (value := line[name]) is not None]
         dots = [
-            _dot(name, scores, colours) | {"text": words(value, "share"), "at": scale.place(value)}
+            _dot(name, scores, colours) | {"text": words(value, True), "at": scale.place(value)}
             for name, value in line.items()
             if value is not None
         ]
@@ -92,7 +98,7 @@ def heldout(results: dict[str, Any], scores: Board, colours: dict[str, str]) -> 
         return None
     main = [row for row in rows if scores.models[row["model"]]["role"] != "submodel"]
     ends = [row[end] for row in main for end in ("low", "high")]
-    scale = axis([*(row["loss"] for row in rows), *ends])
+    scale = axis([*(row["loss"] for row in rows), *ends], wanted=8)
     drawn = []
     for source in sorted({row["source"] for row in rows}, key=lambda name: (name != "all", name)):
         dots = []
@@ -120,28 +126,28 @@ def _around_zero(values: Iterable[float | None]) -> Axis:
 
 
 def _ticks(scale: Axis, words: Any) -> list[tuple[float, str]]:
-    return [(scale.place(tick), words(tick, "share").removesuffix(".0")) for tick in scale.ticks]
+    return [(scale.place(tick), words(tick, True).removesuffix(".0")) for tick in scale.ticks]
 
 
-def _cell(cell: Score | None, name: str, metric: str) -> dict[str, Any]:
+def _cell(cell: Score | None, name: str, share: bool) -> dict[str, Any]:
     cell = cell or Score(None, None, None)
-    bounds = interval(cell.low, cell.high, metric)
-    return {"model": name, "value": score(cell.value, metric), "bounds": bounds}
+    bounds = interval(cell.low, cell.high, share)
+    return {"model": name, "value": score(cell.value, share), "bounds": bounds}
 
 
 def _pair(row: Row, name: str, scale: Axis) -> dict[str, Any]:
     pair = row.differences.get(name)
-    mark = _mark(pair, row.metric, scale if row.is_share else None) | {"against": name}
+    mark = _mark(pair, row.is_share, scale) | {"against": name}
     return mark if pair is None else mark | {"verdict": pair.verdict, "p": pair.p_holm}
 
 
-def _mark(pair: Difference | Score | None, metric: str, scale: Axis | None) -> dict[str, Any]:
+def _mark(pair: Difference | Score | None, share: bool, scale: Axis) -> dict[str, Any]:
     """A difference in words, and where it stands if it is on the common scale."""
     if pair is None or pair.value is None:
         return {"value": "", "bounds": "", "verdict": "untested", "p": None}
-    bounds = interval(pair.low, pair.high, metric, sign=True)
-    mark = {"value": signed(pair.value, metric), "bounds": bounds, "verdict": "open", "p": None}
-    return mark if scale is None else mark | _span(scale, pair.value, pair.low, pair.high)
+    bounds = interval(pair.low, pair.high, share, sign=True)
+    mark = {"value": signed(pair.value, share), "bounds": bounds, "verdict": "open", "p": None}
+    return mark | _span(scale, pair.value, pair.low, pair.high) if share else mark
 
 
 def _span(scale: Axis, value: float, low: float | None, high: float | None) -> dict[str, float]:

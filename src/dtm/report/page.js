@@ -25,12 +25,12 @@
   const visible = (index) => !groups[index].classList.contains("off");
   const values = (field) => series.flatMap((one, i) => visible(i) ? one.rows.map((row) => row[field]).filter(known) : []);
 
-  function axis(numbers, fromZero) {
+  function axis(numbers, fromZero, wanted) {
     let low = fromZero ? 0 : Infinity, high = fromZero ? 0 : -Infinity;
     for (const number of numbers) { low = Math.min(low, number); high = Math.max(high, number); }
     if (!(low <= high)) [low, high] = [0, 1];
     if (high - low <= 1e-9 * Math.max(Math.abs(low), Math.abs(high), 1e-9)) { const pad = Math.abs(low) * 0.1 || 1; low -= pad; high += pad; }
-    const raw = (high - low) / 5, power = 10 ** Math.floor(Math.log10(raw));
+    const raw = (high - low) / wanted, power = 10 ** Math.floor(Math.log10(raw));
     const step = [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((size) => size >= raw * (1 - 1e-9));
     if (!fromZero) { const spare = 0.04 * (high - low); low -= spare; high += spare; }
     const ticks = [];
@@ -56,7 +56,8 @@
   }
   const smooth = (numbers) => numbers.map((value, i) => {
     if (!known(value)) return null;
-    const part = numbers.slice(Math.max(i - (WINDOW >> 1), 0), i + (WINDOW >> 1) + 1).filter(known);
+    const half = Math.min(WINDOW >> 1, i, numbers.length - 1 - i);
+    const part = numbers.slice(i - half, i + half + 1).filter(known);
     return part.reduce((sum, one) => sum + one, 0) / part.length;
   });
 
@@ -70,8 +71,8 @@
   }
 
   function draw() {
-    across = axis(values(x), true);
-    up = axis(values(y), false);
+    across = axis(values(x), true, 5);
+    up = axis(values(y), false, 7);
     const noisy = y !== 4 && Math.max(...series.map((one) => one.rows.length)) >= 4 * WINDOW;
     series.forEach((one, i) => {
       const raw = one.rows.map((row) => [row[x], row[y]]);
@@ -157,7 +158,6 @@
       draw();
     });
   }
-  section.querySelector(".controls").hidden = false;
   for (const button of section.querySelectorAll(".toggles button")) {
     const group = groups[Number(button.dataset.series)];
     button.addEventListener("click", () => {
@@ -169,4 +169,5 @@
     button.addEventListener("pointerleave", () => groups.forEach((other) => other.classList.remove("dim")));
   }
   draw();
+  section.querySelector(".controls").hidden = false;
 })();

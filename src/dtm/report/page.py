@@ -50,7 +50,7 @@ def page(results: dict[str, Any]) -> str:
         colours=colours,
         scores=figures.score_rows(scores),
         every_score=figures.every_score(results),
-        curves=curves(results, colours),
+        curves=curves(results, colours, scores.of_role("submodel")),
         portions=sections.portions(results),
         spread=figures.spread(scores, colours),
         heldout=figures.heldout(results, scores, colours),

@@ -56,7 +56,7 @@ def _row(properties: dict[str, Any]) -> dict[str, Any]:
     return {**_object("", properties), "type": "object"}
 
 
-_LOW, _HIGH = _number("lower end of the 95 % interval"), _number("upper end of the 95 % interval")
+_LOW, _HIGH = _number("lower end of the 95% interval"), _number("upper end of the 95% interval")
 _PROMPT = _text("how items were put to the model", enum=["raw", "chat", None])
 
 RESULTS_SCHEMA: dict[str, Any] = {
@@ -234,7 +234,9 @@ def faults(value: Any, schema: dict[str, Any], place: str = "") -> list[tuple[st
     elif isinstance(value, list):
         for index, item in enumerate(value):
             found += faults(item, schema.get("items", {}), f"{place}[{index}]")
-    elif _is(value, "number") and not schema.get("minimum", value) <= value <= schema.get("maximum", value):
+    elif _is(value, "number") and (
+        value < schema.get("minimum", value) or value > schema.get("maximum", value)
+    ):
         found.append((place, f"{value!r} is out of range"))
     return found
 

@@ -24,9 +24,10 @@ def facts(results: dict[str, Any], scores: Board) -> list[tuple[str, str, str]]:
     model = scores.models.get(scores.subject or "", {"tokens": None, "steps": None})
     spent = sum(stage["seconds"] or 0 for stage in listed if not stage["reused"])
     reused = sum(bool(stage["reused"]) for stage in listed)
+    choices = [f"{name} {run[name]}" for name in ("k", "seed") if run[name] is not None]
     lines: list[tuple[str, Any, str]] = [
         ("base", run["base"], ""),
-        ("recipe", run["recipe"], f"k = {run['k']}" if run["k"] else ""),
+        ("recipe", run["recipe"], ", ".join(choices)),
         (
             "rows",
             rows["kept"] and count(rows["kept"]),
@@ -34,7 +35,6 @@ def facts(results: dict[str, Any], scores: Board) -> list[tuple[str, str, str]]:
         ),
         ("trained tokens", model["tokens"] and short(model["tokens"]), _steps(model["steps"])),
         ("time", listed and duration(spent), f"{reused} of {len(listed)} stages reused" if reused else ""),
-        ("seed", None if run["seed"] is None else str(run["seed"]), run["device"] or ""),
     ]
     return [(name, value, more) for name, value, more in lines if value]
 

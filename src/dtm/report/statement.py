@@ -10,7 +10,7 @@ from dtm.report.board import ALPHA, Board, Difference, board
 from dtm.report.schema import complete
 from dtm.report.wording import count, listing, loss, plural
 
-MATCHED = 0.05  # trained tokens within 5 % of each other count as the same compute
+MATCHED = 0.05  # trained tokens within 5% of each other count as the same compute
 
 
 def statement(results: dict[str, Any]) -> list[str]:
@@ -20,6 +20,8 @@ def statement(results: dict[str, Any]) -> list[str]:
     """
     results = complete(results)
     scores = board(results)
+    if scores.subject is None:
+        return [_unfinished(results)]
     lines = [_headline(results, scores)]
     for other in scores.against:
         lines += _comparison(scores, other) + _compute(scores, other)
@@ -29,13 +31,18 @@ def statement(results: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _unfinished(results: dict[str, Any]) -> str:
+    recipe = results["run"]["recipe"]
+    return f"This run{f' of {recipe}' if recipe else ''} has no finished model, so nothing is shown about quality."
+
+
 def _headline(results: dict[str, Any], scores: Board) -> str:
     run, kept = results["run"], results["data"]["kept"]
     base = PurePath(run["base"]).name if run["base"] else "The base model"
     portions = f" in {plural(run['k'], 'portion')}" if run["k"] and run["k"] > 1 else ""
     rows = f" on {plural(kept, 'row')}" if kept is not None else ""
-    model = scores.models.get(scores.subject or "", {})
-    tokens = f" ({count(model['tokens'])} trained tokens)" if model.get("tokens") else ""
+    spent = scores.models[scores.subject or ""]["tokens"]
+    tokens = f" ({count(spent)} trained tokens)" if spent else ""
     text = f"{base} was instruction-tuned by {run['recipe'] or 'this run'}{portions}{rows}{tokens}"
     if not scores.rows:
         return f"{text}; no task was evaluated, so nothing is shown about its quality."
@@ -86,7 +93,7 @@ def _resolution(scores: Board) -> list[str]:
         return []
     typical = f"{100 * statistics.median(halves):.1f} points"
     return [
-        "No difference shown is not the same as no difference: the 95 % intervals typically reach "
+        "No difference shown is not the same as no difference: the 95% intervals typically reach "
         f"{typical} to either side, and smaller effects would mostly go unseen."
     ]
 
@@ -101,7 +108,7 @@ def _compute(scores: Board, other: str) -> list[str]:
     ratio = a["tokens"] / b["tokens"]
     spent = f"{count(a['tokens'])} and {count(b['tokens'])} trained tokens"
     if max(ratio, 1 / ratio) <= 1 + MATCHED:
-        return [f"{a['name']} and {b['name']} had the same compute within {100 * MATCHED:g} % ({spent})."]
+        return [f"{a['name']} and {b['name']} had the same compute within {100 * MATCHED:g}% ({spent})."]
     more = a["name"] if ratio > 1 else b["name"]
     return [f"The compute of {a['name']} and {b['name']} is not matched ({spent}): {more} had "
             f"{max(ratio, 1 / ratio):.2g} times as much, which may explain a difference."]  # fmt: skip
@@ -122,8 +129,10 @@ def _heldout(results: dict[str, Any], scores: Board) -> list[str]:
 def _limits(results: dict[str, Any], scores: Board) -> list[str]:
     seed = results["run"]["seed"]
     named = f" ({seed})" if seed is not None else ""
-    lines = [f"One seed{named}: what is shown holds for these weights; no claim about the method."]
-    if scores.rows and not scores.of_role("baseline"):
+    lines = []
+    if scores.against:
+        lines.append(f"One seed{named}: what is shown holds for these weights; no claim about the method.")
+    if scores.against and not scores.of_role("baseline"):
         lines.append(
             "No baseline was trained on the same data, so nothing here says that merging was what helped."
         )

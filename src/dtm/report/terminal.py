@@ -16,15 +16,17 @@ MARK = {"better": "[green]▲[/] ", "worse": "[red]▼[/] "}
 
 
 def table(results: dict[str, Any], width: int | None = None) -> Table:
-    """Scores, paired differences, means over tasks, tokens and steps, with 95 % intervals; shares in percent.
+    """Scores, paired differences, means over tasks, tokens and steps, with 95% intervals; shares in percent.
 
     Tasks are rows and models are columns; where that is wider than `width` (columns of text, by default the
-    terminal's), each task has a row a model instead. Sub-models are left to the page.
+    terminal's), each task has a row a model instead, which fits 40. Sub-models are left to the page.
     """
     from rich.console import Console
     from rich.measure import Measurement
 
     scores = board(complete(results))
+    if not scores.rows:
+        return _nothing()
     width = width or shutil.get_terminal_size().columns
     drawn = _wide(scores)
     console = Console(width=10_000)
@@ -35,15 +37,15 @@ def table(results: dict[str, Any], width: int | None = None) -> Table:
 def _wide(scores: Board) -> Table:
     drawn = _frame(scores)
     drawn.add_column("task")
-    for name in [*scores.shown, *(f"{scores.subject}\n− {other}" for other in scores.against)]:
+    for name in [*scores.shown, *(f"{scores.subject} −\n{other}" for other in scores.against)]:
         drawn.add_column(_plain(name), justify="right", no_wrap=True)
     for line in _lines(scores):
         if isinstance(line, Mean):
             drawn.add_section()
         drawn.add_row(
-            _title(line, scores, "\n"),
-            *(_score(line, name, "\n") for name in scores.shown),
-            *(_difference(line, name, "\n") for name in scores.against),
+            _title(line, scores),
+            *(_score(line, name) for name in scores.shown),
+            *(_difference(line, name) for name in scores.against),
         )
     drawn.add_section()
     for what in ("tokens", "steps"):
@@ -61,14 +63,14 @@ def _tall(scores: Board) -> Table:
         drawn.add_column(_plain(f"{scores.subject} −"), justify="right")
     for line in _lines(scores):
         drawn.add_section()
-        drawn.add_row(_title(line, scores, " "))
+        drawn.add_row(_title(line, scores))
         for name in scores.shown:
-            drawn.add_row(f"  {_plain(name)}", _score(line, name, "\n"), _difference(line, name, "\n"))
+            drawn.add_row(f" {_plain(name)}", _score(line, name), _difference(line, name))
     drawn.add_section()
     for name in scores.shown:
         model = scores.models[name]
         drawn.add_row(
-            f"{_plain(name)}",
+            _plain(name),
             f"{count(model['tokens'])} tokens",
             f"{count(model['steps'])} steps",
             style="dim",
@@ -76,17 +78,29 @@ def _tall(scores: Board) -> Table:
     return drawn
 
 
+def _nothing() -> Table:
+    from rich.table import Table
+
+    drawn = Table.grid()
+    drawn.add_row("No task was evaluated.")
+    return drawn
+
+
 def _frame(scores: Board) -> Table:
     from rich import box
     from rich.table import Table
 
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=_caption(scores), caption_justify="left")
+    return Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+        caption=_caption(scores),
+        caption_justify="left",
+    )
 
 
 def _caption(scores: Board) -> str:
-    if not scores.rows:
-        return "No task was evaluated."
-    lines = ["95 % intervals; shares in percent."]
+    lines = ["95% intervals; shares in percent."]
     if scores.against:
         lines.append(
             f"▲ better, ▼ worse: paired test, p < {ALPHA} after Holm's correction; else nothing is shown."
@@ -100,38 +114,37 @@ def _lines(scores: Board) -> list[Row | Mean]:
     return [*scores.rows, *scores.means]
 
 
-def _title(line: Row | Mean, scores: Board, between: str) -> str:
+def _title(line: Row | Mean, scores: Board) -> str:
     form = f" ({line.format})" if scores.several_formats else ""
     if isinstance(line, Mean):
         return f"mean of {line.tasks} tasks{form}"
-    size = "" if line.n is None else f", n {line.n:,}"
-    return f"{_plain(line.task + form)}{between}[dim]{_plain(line.metric)}{size}[/]"
+    size = "" if line.n is None else f" n={line.n:,}"
+    return f"{_plain(line.task + form)}\n[dim]{_plain(line.metric)}{size}[/]"
 
 
-def _score(line: Row | Mean, name: str, between: str) -> str:
-    cell, metric = line.scores.get(name), _metric(line)
+def _score(line: Row | Mean, name: str) -> str:
+    cell, share = line.scores.get(name), _share(line)
     if cell is None or cell.value is None:
         return MISSING
-    return score(cell.value, metric) + _bounds(
-        cell, f"{score(cell.low, metric)}–{score(cell.high, metric)}", between
-    )
+    bounds = f"{score(cell.low, share)}–{score(cell.high, share)}"
+    return score(cell.value, share) + _bounds(cell, bounds)
 
 
-def _difference(line: Row | Mean, name: str, between: str) -> str:
-    cell, metric = line.differences.get(name), _metric(line)
+def _difference(line: Row | Mean, name: str) -> str:
+    cell, share = line.differences.get(name), _share(line)
     if cell is None or cell.value is None:
         return ""
     mark = MARK.get(cell.verdict, "") if isinstance(cell, Difference) else ""
-    bounds = f"{signed(cell.low, metric)}, {signed(cell.high, metric)}"
-    return mark + signed(cell.value, metric) + _bounds(cell, bounds, between)
+    bounds = f"{signed(cell.low, share)}, {signed(cell.high, share)}"
+    return mark + signed(cell.value, share) + _bounds(cell, bounds)
 
 
-def _bounds(cell: Score | Difference, text: str, between: str) -> str:
-    return "" if cell.low is None or cell.high is None else f"{between}[dim]{text}[/]"
+def _bounds(cell: Score | Difference, text: str) -> str:
+    return "" if cell.low is None or cell.high is None else f"\n[dim]{text}[/]"
 
 
-def _metric(line: Row | Mean) -> str:
-    return "share" if isinstance(line, Mean) else line.metric
+def _share(line: Row | Mean) -> bool:
+    return isinstance(line, Mean) or line.is_share
 
 
 def _plain(text: str) -> str:

@@ -2,41 +2,59 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 MISSING = "–"
 MINUS = "−"
-LOWER_IS_BETTER = ("perplexity", "loss", "bits_per_byte", "error", "nll")
+LOWER_IS_BETTER = {
+    "perplexity",
+    "ppl",
+    "loss",
+    "nll",
+    "bits",
+    "brier",
+    "error",
+    "wer",
+    "cer",
+    "ter",
+    "mse",
+    "mae",
+}
+NO_SHARE = LOWER_IS_BETTER | {"loglikelihood", "likelihood", "logprob", "bleu", "chrf", "mcc"}
 
 
 def lower_is_better(metric: str) -> bool:
-    return any(word in metric.lower() for word in LOWER_IS_BETTER)
+    """By the words of the metric's name: `byte_perplexity` is, `acc_norm` is not."""
+    return not LOWER_IS_BETTER.isdisjoint(_words(metric))
 
 
-def is_share(metric: str) -> bool:
-    """Whether a metric is a share of items, in [0, 1], shown in percent: all but losses and perplexities."""
-    return not lower_is_better(metric) or "error" in metric.lower()
+def is_share(metric: str, values: Iterable[float | None]) -> bool:
+    """Whether a metric is a share of items, to be shown in percent: by its name, and all values in [0, 1]."""
+    return NO_SHARE.isdisjoint(_words(metric)) and all(value is None or 0 <= value <= 1 for value in values)
 
 
-def score(value: float | None, metric: str) -> str:
+def score(value: float | None, share: bool) -> str:
     """`0.4125` of a share is `41.2` (percent); another metric has four significant digits."""
     if value is None:
         return MISSING
-    return _minus(f"{100 * value:.1f}" if is_share(metric) else f"{value:.4g}")
+    return _minus(f"{100 * value:.1f}" if share else f"{value:.4g}")
 
 
-def signed(value: float | None, metric: str) -> str:
+def signed(value: float | None, share: bool) -> str:
     """A difference with its sign: `+2.1` (points) for a share."""
     if value is None:
         return MISSING
-    text = f"{100 * value:+.1f}" if is_share(metric) else f"{value:+.3g}"
-    return "0.0" if text in ("+0.0", "-0.0") else _minus(text)
+    text = f"{100 * value:+.1f}" if share else f"{value:+.3g}"
+    return _minus(text) if float(text) else text[1:]
 
 
-def interval(low: float | None, high: float | None, metric: str, *, sign: bool = False) -> str:
+def interval(low: float | None, high: float | None, share: bool, *, sign: bool = False) -> str:
     """`[36.1, 46.4]`, or nothing where there is no interval."""
     if low is None or high is None:
         return ""
     write = signed if sign else score
-    return f"[{write(low, metric)}, {write(high, metric)}]"
+    return f"[{write(low, share)}, {write(high, share)}]"
 
 
 def loss(value: float | None) -> str:
@@ -83,6 +101,10 @@ def plural(number: int, word: str) -> str:
 def listing(words: list[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+
+
+def _words(metric: str) -> list[str]:
+    return re.findall("[a-z]+", metric.lower())
 
 
 def _minus(text: str) -> str:
