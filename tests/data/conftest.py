@@ -3,6 +3,12 @@ import json
 import pytest
 
 
+def read_lines(path):
+    """JSON Lines end at newlines only, where `splitlines` knows more ends."""
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
 @pytest.fixture
 def write(tmp_path):
     """Write rows as JSON Lines below tmp_path; a string is written as it stands."""
@@ -25,6 +31,6 @@ def loaded(tmp_path):
     def loaded(*entries, seed=0, **kwargs):
         aside = tmp_path / "dropped.jsonl"
         examples, card = load(resolve(list(entries), tmp_path), seed, aside, **kwargs)
-        return examples, card, [json.loads(line) for line in aside.read_text().splitlines()]
+        return examples, card, read_lines(aside)
 
     return loaded
