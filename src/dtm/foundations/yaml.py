@@ -1,4 +1,4 @@
-"""YAML as users mean it: `3e-4` is a number, a key said twice is an error, and every key has a line."""
+"""YAML as users mean it: `3e-4` is a number, `on` is a word, a key said twice is an error, keys have lines."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ import yaml
 
 from dtm.foundations.errors import ConfigError, MissingInput
 
+_OURS = ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")
+
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader whose floats follow YAML 1.2, so that 1e-4 is no text, and that refuses repeated keys."""
+    """SafeLoader whose numbers and booleans follow YAML 1.2: 1e-4 is no text, and `on` no boolean."""
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:float"]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _OURS]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 _FLOAT = r"[-+]?(?:(?:\d[\d_]*\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+)"
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(rf"^(?:{_FLOAT}|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"),
