@@ -155,7 +155,7 @@ def _data(random_: random.Random, origins: list[str], portions: list[dict[str, A
             random_.randint(0, 9),
             random_.randint(0, 5),
         )
-        sources.append({"source": origin, "read": kept + dropped + twice, "kept": kept, "dropped": dropped,
+        sources.append({"source": origin, "read": kept + dropped + twice, "kept": kept, "dropped": dropped + twice,
                         "duplicates": twice, "tokens": kept * 61, "trained_tokens": kept * 23,
                         "license": random_.choice(["apache-2.0", "cc-by-nc-4.0", None])})  # fmt: skip
     places = [{"file": "mixture/facts.jsonl", "line": line} for line in (17, 230, 1044)]

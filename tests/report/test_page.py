@@ -185,3 +185,13 @@ def test_results_that_break_the_schema_are_refused(results, tmp_path):
     with pytest.raises(DataError, match=r"results\.json"):
         render(results | {"format": 99}, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_many_stages_the_longest_have_bars_and_all_are_listed(results):
+    results["stages"] = [{"name": f"stage-{i:02}", "seconds": float(i % 37)} for i in range(60)]
+    reader = Reader(page(results))
+    bars = [attrs for _, attrs in reader.elements if (attrs.get("class") or "").startswith("stage")]
+    assert len([attrs for attrs in bars if attrs["class"].split()[0] == "stage"]) == 20
+    assert "stage-36" in reader.text
+    assert "The 20 longest of 60 stages." in reader.text
+    assert all(f"stage-{i:02}" in reader.text for i in range(60))

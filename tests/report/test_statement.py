@@ -51,13 +51,11 @@ def test_the_first_sentence_says_what_was_run_and_what_came_out():
 def test_directions_are_counted_after_correction_and_named():
     lines = statement(run([(BETTER, WORSE), (BETTER, OPEN), (OPEN, OPEN)]))
     assert (
-        "merged against base: of 3 tasks (300 paired answers), better on 2 (task0 and task1) and no difference is "
-        "shown on 1; paired tests, p < 0.05 after Holm's correction over all comparisons of the run."
+        "merged against base, 3 tasks, 300 paired answers: better on 2 (task0 and task1) and no difference shown "
+        "on 1. Paired tests, p < 0.05 after Holm's correction over all comparisons of the run."
     ) in lines
     assert any(
-        line.startswith(
-            "merged against vanilla_sft: of 3 tasks (300 paired answers), worse on 1 (task0) and no"
-        )
+        line.startswith("merged against vanilla_sft, 3 tasks, 300 paired answers: worse on 1 (task0) and no")
         for line in lines
     )
 
@@ -71,7 +69,7 @@ def test_nothing_significant_is_not_called_equal_and_the_resolution_is_said():
 
 def test_untested_differences_are_not_claims():
     lines = statement(run([(UNTESTED, UNTESTED)]))
-    assert "merged against base: 1 task could not be tested; nothing is claimed on them." in lines
+    assert "merged against base: 1 task without a test, so that nothing is claimed there." in lines
     assert "better than" not in " ".join(lines)
 
 
@@ -107,7 +105,7 @@ def test_two_prompt_formats_are_not_counted_as_two_tasks():
     for name in ("tasks", "scores", "comparisons"):
         results["results"][name] += [row | {"format": "chat"} for row in results["results"][name]]
     text = " ".join(statement(results))
-    assert "of 2 pairs of task and prompt format" in text
+    assert "2 pairs of task and prompt format" in text
     assert "2 (task0 (raw) and task0 (chat))" in text
 
 
@@ -120,7 +118,23 @@ def test_a_run_without_evaluation_or_without_a_model_says_so():
 def test_dropped_rows_are_mentioned():
     results = run([(OPEN, OPEN)])
     results["data"]["sources"] = [{"source": "a", "dropped": 3}, {"source": "b", "dropped": None}]
-    assert "3 rows could not be used and were left out." in statement(results)
+    assert "3 rows were left out." in statement(results)
+    results["data"]["sources"][0]["duplicates"] = 2
+    assert "3 rows were left out, 2 of them duplicates." in statement(results)
+
+
+def test_an_interval_without_width_is_not_called_precise():
+    flat = {"difference": 0.0, "low": 0.0, "high": 0.0, "p": 1.0, "p_holm": 1.0}
+    text = " ".join(statement(run([(flat, flat)])))
+    # the rule of three: no event in 100 trials bounds its share by 3 in 100
+    assert "typically reach 3.0 points to either side" in text
+    assert "not shown to differ from its base on the one task" in text
+
+
+def test_rows_held_out_are_not_counted_as_trained_on():
+    results = run([])
+    results["data"] |= {"train": 1960, "dev": 40}
+    assert " on 1,960 rows" in statement(results)[0]
 
 
 def test_heldout_loss_comes_with_its_intervals():

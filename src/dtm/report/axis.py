@@ -22,16 +22,22 @@ class Axis:
 
 
 def axis(
-    values: Iterable[float | None], *, wanted: int = 5, include: tuple[float, ...] = (), margin: float = 0.04
+    values: Iterable[float | None],
+    *,
+    wanted: int = 5,
+    include: tuple[float, ...] = (),
+    margin: float = 0.04,
+    least: float = 1.0,
 ) -> Axis:
     """An axis that holds all values with `margin` of its width to spare; ticks stand at round values in it.
 
-    An `include`d value at an end is that end, without a margin. One value or none still gives a width.
+    An `include`d value at an end is that end, without a margin. One value or none
+    still gives a width: a tenth of it, or `least` about zero.
     """
     known = [value for value in values if value is not None and math.isfinite(value)] + list(include)
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
     if high - low <= 1e-9 * max(abs(low), abs(high), 1e-9):
-        pad = abs(low) * 0.1 or 1.0
+        pad = abs(low) * 0.1 or least
         low, high = low - pad, high + pad
     spare, step = margin * (high - low), round_step((high - low) / wanted)
     low, high = low - spare * (low not in include), high + spare * (high not in include)

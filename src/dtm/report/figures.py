@@ -27,6 +27,7 @@ def score_rows(scores: Board) -> dict[str, Any]:
         }
         for row in scores.rows
     ]
+    flat = any(pair.low == pair.high and pair.low is not None for pair in pairs)
     means = [
         {
             "title": f"mean of {mean.tasks} tasks",
@@ -38,7 +39,7 @@ def score_rows(scores: Board) -> dict[str, Any]:
         }
         for mean in scores.means
     ]
-    return {"rows": rows, "means": means, "ticks": _ticks(scale, signed), "scaled": bool(pairs)}
+    return {"rows": rows, "means": means, "ticks": _ticks(scale, signed), "scaled": bool(pairs), "flat": flat}
 
 
 def every_score(results: dict[str, Any]) -> list[dict[str, Any]]:
@@ -65,7 +66,10 @@ def spread(scores: Board, colours: dict[str, str]) -> dict[str, Any] | None:
     names = submodels + [name for name in scores.shown if not (relative and name == base)]
     lines = [{name: _above(row, name, base if relative else None) for name in names} for row in rows]
     scale = axis(
-        (value for line in lines for value in line.values()), wanted=8, include=(0.0,) if relative else ()
+        (value for line in lines for value in line.values()),
+        wanted=8,
+        include=(0.0,) if relative else (),
+        least=0.05,
     )
     drawn = []
     for row, line in zip(rows, lines, strict=True):

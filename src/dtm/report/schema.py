@@ -141,12 +141,14 @@ RESULTS_SCHEMA: dict[str, Any] = {
         }),
         "data": _object("what was read and what was kept", {
             "read": _count("rows read"),
-            "kept": _count("rows kept for training"),
+            "kept": _count("rows kept"),
+            "train": _count("those that were trained on"),
+            "dev": _count("those held out"),
             "sources": _list("one row a source", _row({
                 "source": _name("name of the source"),
                 "read": _count("rows read"),
                 "kept": _count("rows kept"),
-                "dropped": _count("rows that could not be used"),
+                "dropped": _count("rows not used, duplicates among them"),
                 "duplicates": _count("exact duplicates of an earlier row"),
                 "tokens": _count("tokens in the kept rows"),
                 "trained_tokens": _count("those that carry loss"),

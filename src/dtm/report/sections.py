@@ -9,6 +9,9 @@ from dtm.report import palette
 from dtm.report.board import Board
 from dtm.report.wording import MISSING, count, duration, plural, short
 
+BARS = 20  # stages with a bar
+LISTED = 6  # items of a list in the merge card
+
 
 def colours(scores: Board) -> dict[str, str]:
     """A CSS colour for each model."""
@@ -78,17 +81,28 @@ def data(results: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def stages(results: dict[str, Any]) -> dict[str, Any] | None:
-    """A bar a stage, as long as its time."""
+    """A bar a stage, as long as its time; of many stages the longest have bars, and all are in `every`."""
     listed = results["stages"]
     if not listed:
         return None
     longest = max(stage["seconds"] or 0 for stage in listed) or 1
-    spent = sum(stage["seconds"] or 0 for stage in listed if not stage["reused"])
-    rows = [
-        stage | {"time": duration(stage["seconds"]), "width": _percent(stage["seconds"], longest)}
+    every = [
+        stage
+        | {
+            "time": MISSING if stage["reused"] and not stage["seconds"] else duration(stage["seconds"]),
+            "width": _percent(stage["seconds"], longest),
+        }
         for stage in listed
     ]
-    return {"rows": rows, "spent": duration(spent), "reused": any(stage["reused"] for stage in listed)}
+    shortest_bar = sorted((stage["seconds"] or 0 for stage in listed), reverse=True)[:BARS][-1]
+    shown = [stage for stage in every if len(every) <= BARS or (stage["seconds"] or 0) >= shortest_bar][:BARS]
+    spent = sum(stage["seconds"] or 0 for stage in listed if not stage["reused"])
+    return {
+        "rows": shown,
+        "every": every if len(shown) < len(every) else [],
+        "spent": duration(spent),
+        "reused": any(stage["reused"] for stage in listed),
+    }
 
 
 def merge(results: dict[str, Any], scores: Board) -> dict[str, Any] | None:
@@ -141,4 +155,7 @@ def _text(value: Any) -> str:
         return f"{value:.6g}"
     if isinstance(value, int):
         return count(value)
+    if isinstance(value, list) and not any(isinstance(item, dict | list) for item in value):
+        more = f" and {len(value) - LISTED} more" if len(value) > LISTED else ""
+        return ", ".join(_text(item) for item in value[:LISTED]) + more
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

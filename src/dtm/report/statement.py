@@ -37,10 +37,11 @@ def _unfinished(results: dict[str, Any]) -> str:
 
 
 def _headline(results: dict[str, Any], scores: Board) -> str:
-    run, kept = results["run"], results["data"]["kept"]
+    run, data = results["run"], results["data"]
+    trained = data["kept"] if data["train"] is None else data["train"]
     base = PurePath(run["base"]).name if run["base"] else "The base model"
     portions = f" in {plural(run['k'], 'portion')}" if run["k"] and run["k"] > 1 else ""
-    rows = f" on {plural(kept, 'row')}" if kept is not None else ""
+    rows = f" on {plural(trained, 'row')}" if trained is not None else ""
     spent = scores.models[scores.subject or ""]["tokens"]
     tokens = f" ({count(spent)} trained tokens)" if spent else ""
     text = f"{base} was instruction-tuned by {run['recipe'] or 'this run'}{portions}{rows}{tokens}"
@@ -55,40 +56,45 @@ def _headline(results: dict[str, Any], scores: Board) -> str:
 
 def _outcome(scores: Board, other: str) -> str:
     differences = _differences(scores, other)
-    better, worse = _having(differences, "better"), _having(differences, "worse")
-    total, name = _tasks(len(differences), scores), _called(scores, other)
+    better, worse = len(_having(differences, "better")), len(_having(differences, "worse"))
+    name, total = _called(scores, other), len(differences)
+    if total == 1:
+        found = "better than" if better else "worse than" if worse else "not shown to differ from"
+        return f"{found} {name} on the one task"
+    tasks = _tasks(total, scores)
     if not better and not worse:
-        return f"not shown to differ from {name} on any of {total}"
+        return f"not shown to differ from {name} on any of {tasks}"
     if better and worse:
-        return f"better than {name} on {len(better)} and worse on {len(worse)} of {total}"
-    return f"{'better' if better else 'worse'} than {name} on {len(better or worse)} of {total}"
+        return f"better than {name} on {better} and worse on {worse} of {tasks}"
+    return f"{'better' if better else 'worse'} than {name} on {better or worse} of {tasks}"
 
 
 def _comparison(scores: Board, other: str) -> list[str]:
     """How many tasks differ after correction, and in which direction."""
     differences = _differences(scores, other)
-    tested = [pair for pair in differences.values() if pair.verdict != "untested"]
-    title, lines = f"{scores.subject} against {other}:", []
+    found = {word: _having(differences, word) for word in ("better", "worse", "open", "untested")}
+    tested, lines = len(differences) - len(found["untested"]), []
     if tested:
-        found = {word: _having(differences, word) for word in ("better", "worse", "open")}
-        shown = found["better"] or found["worse"]
+        answers = sum(pair.n or 0 for pair in differences.values() if pair.verdict != "untested")
         parts = [f"{word} on {_named(found[word])}" for word in ("better", "worse") if found[word]]
         if found["open"]:
-            parts.append(f"no difference is shown on {len(found['open']) if shown else 'any'}")
-        answers = plural(sum(pair.n or 0 for pair in tested), "paired answer")
+            parts.append(f"no difference shown on {len(found['open'])}")
         lines.append(
-            f"{title} of {_tasks(len(tested), scores)} ({answers}), {listing(parts)}; paired tests, "
-            f"p < {ALPHA} after Holm's correction over all comparisons of the run."
+            f"{scores.subject} against {other}, {_tasks(tested, scores)}, {plural(answers, 'paired answer')}: "
+            f"{listing(parts)}. Paired tests, p < {ALPHA} after Holm's correction over all comparisons of the run."
         )
-    if untested := len(differences) - len(tested):
-        lines.append(f"{title} {_tasks(untested, scores)} could not be tested; nothing is claimed on them.")
+    if found["untested"]:
+        untested = _tasks(len(found["untested"]), scores)
+        lines.append(
+            f"{scores.subject} against {other}: {untested} without a test, so that nothing is claimed there."
+        )
     return lines
 
 
 def _resolution(scores: Board) -> list[str]:
     """No difference shown is not no difference: how large a one these items let us see."""
     pairs = [pair for row in scores.rows if row.is_share for pair in row.differences.values()]
-    halves = [(pair.high - pair.low) / 2 for pair in pairs if pair.low is not None and pair.high is not None]
+    halves = [half for pair in pairs if (half := _half_width(pair)) is not None]
     if not halves or not any(pair.verdict == "open" for pair in pairs):
         return []
     typical = f"{100 * statistics.median(halves):.1f} points"
@@ -96,6 +102,16 @@ def _resolution(scores: Board) -> list[str]:
         "No difference shown is not the same as no difference: the 95% intervals typically reach "
         f"{typical} to either side, and smaller effects would mostly go unseen."
     ]
+
+
+def _half_width(pair: Difference) -> float | None:
+    """Half of the interval; where no item told the models apart a bootstrap has no width, and 3 / n bounds it.
+
+    The rule of three: Hanley and Lippman-Hand, JAMA 249 (1983) 1743-1745.
+    """
+    if pair.low is None or pair.high is None:
+        return None
+    return (pair.high - pair.low) / 2 or (min(3 / pair.n, 1.0) if pair.n else None)
 
 
 def _compute(scores: Board, other: str) -> list[str]:
@@ -136,11 +152,12 @@ def _limits(results: dict[str, Any], scores: Board) -> list[str]:
         lines.append(
             "No baseline was trained on the same data, so nothing here says that merging was what helped."
         )
-    lost = sum(source["dropped"] or 0 for source in results["data"]["sources"])
+    sources = results["data"]["sources"]
+    lost = sum(source["dropped"] or 0 for source in sources)
+    twice = sum(source["duplicates"] or 0 for source in sources)
     if lost:
-        lines.append(
-            f"{plural(lost, 'row')} could not be used and {'was' if lost == 1 else 'were'} left out."
-        )
+        these = f", {twice:,} of them {'a duplicate' if twice == 1 else 'duplicates'}" if twice else ""
+        lines.append(f"{plural(lost, 'row')} {'was' if lost == 1 else 'were'} left out{these}.")
     return lines
 
 

@@ -93,6 +93,7 @@ def _frame(scores: Board) -> Table:
     return Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
+        show_edge=False,
         collapse_padding=True,
         caption=_caption(scores),
         caption_justify="left",
