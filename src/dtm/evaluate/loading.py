@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dtm.foundations.errors import MissingInput, ModelError
+from dtm.foundations.files import canonical
 
 _kept: dict[tuple, tuple[Any, Any]] = {}
 
@@ -13,19 +14,20 @@ _kept: dict[tuple, tuple[Any, Any]] = {}
 def model_and_tokenizer(job: dict[str, Any]) -> tuple[Any, Any]:
     """The causal model of a job in `eval` mode, its adapter merged in memory, and its tokenizer.
 
-    The job's `model` is a folder, `adapter` a PEFT folder or None, `dtype` a torch name or "auto". Only
-    the model of the last job is kept. Raises MissingInput or ModelError.
+    The job's `model` is a folder, `adapter` a PEFT folder or None, `dtype` a torch name or "auto", `options`
+    what else from_pretrained takes. Only the model of the last job is kept. Raises MissingInput or ModelError.
     """
     folder, adapter = Path(job["model"]), Path(job["adapter"]) if job.get("adapter") else None
     dtype, device = job.get("dtype") or "auto", job.get("device") or "cpu"
-    key = (_stamp(folder), _stamp(adapter) if adapter else None, dtype, device)
+    options = {**(job.get("options") or {}), "dtype": dtype}
+    key = (_stamp(folder), _stamp(adapter) if adapter else None, canonical(options), device)
     if key not in _kept:
         _kept.clear()  # before loading, or two models are in memory at once
-        _kept[key] = _load(folder, adapter, dtype, device)
+        _kept[key] = _load(folder, adapter, options, device)
     return _kept[key]
 
 
-def _load(folder: Path, adapter: Path | None, dtype: str, device: str) -> tuple[Any, Any]:
+def _load(folder: Path, adapter: Path | None, options: dict[str, Any], device: str) -> tuple[Any, Any]:
     from transformers import AutoTokenizer
 
     from dtm.foundations.models import load_model, shards
@@ -34,7 +36,7 @@ def _load(folder: Path, adapter: Path | None, dtype: str, device: str) -> tuple[
     home = adapter if adapter and (adapter / "tokenizer_config.json").exists() else folder
     try:
         tokenizer = AutoTokenizer.from_pretrained(home, local_files_only=True)
-        model = load_model(folder, {"dtype": dtype}, device=device)
+        model = load_model(folder, options, device=device)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"the model cannot be loaded: {_first_line(error)}", where=folder) from error
     if adapter:

@@ -49,6 +49,7 @@ def run(
     launcher = LocalLauncher(
         workers=checked.config.launch.workers, threads=checked.threads, log=file.output_dir / "workers.log"
     )
+    display.begin(command)
     try:
         steps = Steps(store, launcher, display, planning=dry_run, folder=file.output_dir)
         this = Run(checked, steps, until=until)

@@ -146,7 +146,9 @@ def merge(
     """The merged model's folder."""
     from dtm.merge import merge_models
 
-    card = {"run": checked.file.document.text, "name": checked.file.name, "base": checked.config.base}
+    licences = sorted({entry["license"] for entry in checked.config.data if entry.get("license")})
+    card = {"title": checked.file.name, "base_model": checked.config.base, "models": [m.name for m in submodels],
+            "license": licences, "recipe": checked.file.document.text}  # fmt: skip
     return merge_models(
         base=base.folder, models=[model.folder for model in submodels], output=claim.output, method=bound,
         weights=weights, threads=checked.threads, progress=progress, card=card, **form,

@@ -72,7 +72,9 @@ def check(file: RunFile) -> Checked:
         attempt(lambda: check_embedder(config.disperse.embedder, where=where))
     merge = attempt(lambda: _bind("merge", config.merge, file))
     attempt(lambda: _check_merge(file))
-    chosen = attempt(lambda: tasks.resolve(config.evaluate.tasks, file.root, limit=config.evaluate.limit))
+    chosen = attempt(
+        lambda: tasks.resolve(config.evaluate.tasks, file.root, limit=config.evaluate.limit, where=file.where)
+    )
     train, wrong = check_settings(
         config.train.args, config.train.lora, config.train.same_adapter_init, file.where
     )

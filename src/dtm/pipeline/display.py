@@ -26,6 +26,10 @@ class Display:
         self._tasks: dict[str, Any] = {}
         self._last: dict[str, float] = {}
 
+    def begin(self, command: str) -> None:
+        """A line in the log that parts one command from the next."""
+        self._write("run", "", command=command)
+
     def start(self, label: str, what: str) -> None:
         self._write("start", label, what=what)
         self._bar(label, what)
@@ -94,7 +98,7 @@ class Display:
             step = f" from step {data['step']}" if "step" in data else ""
             self._progress.update(self._tasks[name], info=f"{stage}{step}")
         if stage == "resuming":
-            self._write("resuming", name, step=data["step"])
+            self._write("resuming", name, at=data["step"])
 
     def _bar(self, label: str, what: str) -> None:
         if self.quiet or not self.console.is_terminal:

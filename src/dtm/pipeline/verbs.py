@@ -260,7 +260,7 @@ class Run:
             return {
                 **_model_job(model), "task": task.spec, "output": str(claim.output), "chat": form == "chat",
                 "batch_size": config.evaluate.batch_size, "backend": config.evaluate.backend,
-                "dtype": config.model.get("dtype", "auto"), "max_length": None,
+                **_loading(config.model), "max_length": None,
                 "device": self.checked.device, "threads": self.checked.threads,
                 "seed": derive32(self.seed, "evaluate"),
             }  # fmt: skip
@@ -278,7 +278,7 @@ class Run:
         def arguments(claim: Claim) -> dict[str, Any]:
             return {
                 **_model_job(model), "examples": str(dev.file), "output": str(claim.output),
-                "batch_size": config.evaluate.batch_size, "dtype": config.model.get("dtype", "auto"),
+                "batch_size": config.evaluate.batch_size, **_loading(config.model),
                 "device": self.checked.device, "threads": self.checked.threads,
             }  # fmt: skip
 
@@ -317,6 +317,12 @@ def _weights(said: Any, portions: Sequence[Rows]) -> list[float]:
 
 def _model_inputs(model: Model) -> dict[str, str]:
     return {"model": model.digest, **({"base": model.base.digest} if model.adapter_of else {})}
+
+
+def _loading(settings: dict[str, Any]) -> dict[str, Any]:
+    """How evaluation loads a model: the run file's settings, but never quantised, as merging is not."""
+    options = {name: value for name, value in settings.items() if name not in ("dtype", "quantization")}
+    return {"dtype": settings.get("dtype", "auto"), "options": options}
 
 
 def _model_job(model: Model) -> dict[str, Any]:

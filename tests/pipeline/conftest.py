@@ -1,0 +1,134 @@
+"""One undisturbed run of a tiny model on real files; the other tests start from copies of its store."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dtm.foundations.files import sha256, walk
+from tests.tiny import tiny_model
+
+RUN = """
+base: model
+data:
+  - {path: adds.jsonl, source: adds, license: mit}
+  - {path: colours.jsonl, source: colours}
+disperse: {method: kmeans, k: 2, dimensions: 8, on: both}
+train:
+  lora: {r: 4, lora_alpha: 8, lora_dropout: 0.1}
+  args: {learning_rate: 1e-3, num_train_epochs: 1, max_length: 128, per_device_train_batch_size: 4}
+evaluate:
+  tasks: [{name: sums, path: sums.jsonl}]
+  models: [base, submodels, merged]
+dev: {fraction: 0.1}
+launch: {workers: 1, threads: 1}
+output_dir: OUT/run
+"""
+EXEMPT = {
+    "log.jsonl",
+    "workers.log",
+    "manifest.json",
+    "training_args.bin",
+    "report.html",
+    "results.json",
+    "run.yaml",
+}
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory) -> Path:
+    """A folder with a base that has no chat template, two sources with bad rows, and a benchmark."""
+    folder = tmp_path_factory.mktemp("inputs")
+    tiny_model(folder / "model", template=False, seed=1)
+    chance = random.Random(0)
+    adds = []
+    for _ in range(60):
+        a, b = chance.randrange(1000), chance.randrange(1000)
+        adds.append({"instruction": f"Add {a} and {b}.", "input": "", "output": f"{a} and {b} make {a + b}."})
+    colours = [
+        {"question": f"What colour is thing {n}?", "answer": chance.choice(["red", "blue"])}
+        for n in range(40)
+    ]
+    lines = [json.dumps(row) for row in adds] + ["{broken", json.dumps({"instruction": "x", "output": ""})]
+    (folder / "adds.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "colours.jsonl").write_text("".join(json.dumps(row) + "\n" for row in colours))
+    sums = [
+        {"query": f"Question: What is {n} + 1?", "choices": [str(n + 1), str(n + 2)], "gold": 0}
+        for n in range(12)
+    ]
+    (folder / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in sums))
+    return folder
+
+
+def write_run(inputs: Path, out: Path, text: str = RUN) -> Path:
+    """A run file beside the inputs whose results go to `out`."""
+    path = inputs / f"{out.name}.yaml"
+    path.write_text(text.replace("OUT", str(out)))
+    return path
+
+
+def dtm(
+    *arguments: object, fault: str | None = None, driver: bool = False, threads: int = 1
+) -> subprocess.CompletedProcess:
+    """Run the command in a process of its own, killed at `fault` if given."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parent / "faults"),
+        "OMP_NUM_THREADS": str(threads),
+    }
+    environment.pop("FAULT", None)
+    if fault:
+        environment["FAULT"] = fault
+    if driver:
+        environment["FAULT_DRIVER"] = "1"
+    return subprocess.run(
+        [sys.executable, "-m", "dtm.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="session")
+def undisturbed(inputs, tmp_path_factory) -> Path:
+    """The folder that holds `run/` and the store of a run that nothing disturbed."""
+    out = tmp_path_factory.mktemp("undisturbed")
+    done = dtm("run", write_run(inputs, out))
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def without(undisturbed: Path, out: Path, *steps: str) -> Path:
+    """A copy of the store in which those steps were never done."""
+    shutil.copytree(undisturbed / ".dtm-store", out / ".dtm-store")
+    for manifest in (out / ".dtm-store" / "objects").glob("*/manifest.json"):
+        if json.loads(manifest.read_text())["step"] in steps:
+            shutil.rmtree(manifest.parent)
+    return out
+
+
+def content(out: Path) -> dict[str, str]:
+    """sha256 of all that must be the same bytes in equal runs, by name."""
+    files = {name: sha256(path) for name, path in walk(out / "run") if Path(name).name not in EXEMPT}
+    results = json.loads((out / "run" / "results.json").read_text())
+    return {**files, "results": json.dumps(results["results"], sort_keys=True)}
+
+
+def events(out: Path) -> dict[str, str]:
+    """Whether each step of the last command was `done` or `reused`."""
+    found = {}
+    for line in (out / "run" / "log.jsonl").read_text().splitlines():
+        event = json.loads(line)
+        if event["event"] == "run":
+            found = {}
+        if event["event"] in ("done", "reused"):
+            found[event["step"]] = event["event"]
+    return found

@@ -1,0 +1,115 @@
+"""Every mistake gets one message that says what, where and how to mend, and exit code 2, before any work."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+
+import pytest
+
+from dtm.cli import main
+from dtm.foundations.errors import DtmError
+from dtm.pipeline import run
+from tests.pipeline.conftest import RUN, write_run
+
+MISTAKES = {
+    "wrong key": (("disperse:", "dispers:"), r"there is no such key.*Did you mean `disperse`\?"),
+    "wrong nested key": (("learning_rate", "learning_rat"), r"Did you mean 'learning_rate'\?"),
+    "wrong LoRA key": (("lora_alpha: 8", "lora_alfa: 8"), r"no setting of LoraConfig 'lora_alfa'.*lora_alpha"),
+    "wrong method": (("method: kmeans", "method: kmean"), r"no disperse method 'kmean'.*'kmeans'"),
+    "wrong merge method": (("dev:", "merge: {method: linaer}\ndev:"), r"no merge method 'linaer'.*'linear'"),
+    "wrong recipe": (("base:", "recipe: vanila_sft\nbase:"), r"no recipe method 'vanila_sft'.*'vanilla_sft'"),
+    "wrong setting of a method": (("k: 2", "k: 2, balance: true"), r"'balance'.*'balanced'"),
+    "value of the wrong type": (("1e-3", "fast"), r"'fast' is not float"),
+    "negative learning rate": (("1e-3", "-1e-3"), r"learning_rate must be above 0"),
+    "reserved setting": (("num_train_epochs: 1", "output_dir: x"), r"`output_dir` cannot be set here"),
+    "missing data": (("path: adds.jsonl", "path: addz.jsonl"), r"addz.jsonl"),
+    "empty data": (("path: adds.jsonl", "path: empty.jsonl"), r"empty.jsonl.*empty"),
+    "no usable row": (("path: adds.jsonl", "path: useless.jsonl"), r"useless.jsonl"),
+    "missing base": (("base: model", "base: ./nowhere"), r"there is no model at './nowhere'"),
+    "corrupt base": (("base: model", "base: corrupt"), r"corrupt or cut short"),
+    "pickled base": (("base: model", "base: pickled"), r"pickles.*Convert them"),
+    "missing benchmark": (("path: sums.jsonl", "path: sumz.jsonl"), r"sumz.jsonl"),
+    "more portions than rows": (("k: 2", "k: 2000"), r"rows cannot fill 2000 portions.*Set k to"),
+    "weights of another number": (("dev:", "merge: {weights: [1, 2, 3]}\ndev:"), r"3 weights for 2 sub-models"),
+    "adapter space without LoRA": (
+        ("  lora: {r: 4, lora_alpha: 8, lora_dropout: 0.1}\n", ""),
+        ("dev:", "merge: {space: adapter}\ndev:"),
+        r"`space: adapter` needs LoRA",
+    ),
+    "two mistakes at once": (("dev:", "merge: {method: nope}\nseed: -1\ndev:"), r"seed"),
+    "wrong template": (("dev:", "chat: {template: chatlm}\ndev:"), r"no chat template 'chatlm'.*chatml"),
+    "not YAML": (("base: model", "base: [model"), r"not valid YAML"),
+    "a key twice": (("base: model", "base: model\nbase: other"), r"'base' is said twice"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def damaged(inputs):
+    """The inputs, and beside them files that no run can use."""
+    (inputs / "empty.jsonl").write_text("")
+    (inputs / "useless.jsonl").write_text(
+        '{"instruction": "a", "output": ""}\n{"instruction": "b", "output": ""}\n'
+    )
+    shutil.copytree(inputs / "model", inputs / "corrupt")
+    whole = (inputs / "corrupt" / "model.safetensors").read_bytes()
+    (inputs / "corrupt" / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    shutil.copytree(inputs / "model", inputs / "pickled")
+    (inputs / "pickled" / "model.safetensors").rename(inputs / "pickled" / "pytorch_model.bin")
+    yield inputs
+    for name in ("corrupt", "pickled"):
+        shutil.rmtree(inputs / name)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_are_told_before_training(damaged, tmp_path, mistake):
+    *changes, message = MISTAKES[mistake]
+    text = RUN
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new, 1)
+    path = write_run(damaged, tmp_path, text)
+    with pytest.raises(DtmError, match=f"(?s){message}"):
+        run(path, quiet=True)
+    assert not list((tmp_path / ".dtm-store").glob("work/*/scratch/*"))
+
+
+def test_all_mistakes_come_at_once(damaged, tmp_path):
+    text = RUN.replace("method: kmeans", "method: kmean").replace("path: adds.jsonl", "path: addz.jsonl")
+    path = write_run(damaged, tmp_path, text.replace("base: model", "base: ./nowhere"))
+    with pytest.raises(DtmError) as caught:
+        run(path, quiet=True)
+    assert all(word in str(caught.value) for word in ("kmean", "addz.jsonl", "nowhere", "3 things are wrong"))
+
+
+def test_a_mistake_names_file_and_line(damaged, tmp_path):
+    path = write_run(damaged, tmp_path, RUN.replace("method: kmeans", "method: kmean"))
+    with pytest.raises(DtmError, match=rf"{path}:6: disperse"):
+        run(path, quiet=True)
+
+
+def test_the_command_exits_with_2_and_one_paragraph(damaged, tmp_path, monkeypatch, capsys):
+    path = write_run(damaged, tmp_path, RUN.replace("base: model", "base: ./nowhere"))
+    monkeypatch.setattr(sys, "argv", ["dtm", "run", str(path)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    told = capsys.readouterr().err
+    assert told.startswith("dtm: ")
+    assert "Traceback" not in told
+
+
+def test_a_missing_run_file_exits_with_2(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["dtm", "run", "nowhere.yaml"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert "nowhere.yaml: there is no such file" in capsys.readouterr().err
+
+
+def test_an_output_dir_with_strange_files_is_left_alone(damaged, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("mine")
+    with pytest.raises(DtmError, match="files that no run made"):
+        run(write_run(damaged, tmp_path), quiet=True)
+    assert (tmp_path / "run" / "thesis.tex").read_text() == "mine"
