@@ -166,10 +166,17 @@ def _data(random_: random.Random, origins: list[str], portions: list[dict[str, A
 
 
 def poison(value: Any, text: str = HOSTILE) -> Any:
-    """The same results with every free text made hostile; enumerated words and numbers stay."""
+    """The same results with every free text made hostile, the keys that are data as well.
+
+    Enumerated words and numbers stay.
+    """
     if isinstance(value, dict):
         return {
-            key: item if key in ("role", "format", "kind") else poison(item, text)
+            key: {f"{name}{text}": poison(item[name], text) for name in item}
+            if key in ("sources", "versions") and isinstance(item, dict)
+            else item
+            if key in ("role", "format", "kind")
+            else poison(item, text)
             for key, item in value.items()
         }
     if isinstance(value, list):

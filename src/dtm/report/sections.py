@@ -94,8 +94,8 @@ def stages(results: dict[str, Any]) -> dict[str, Any] | None:
         }
         for stage in listed
     ]
-    shortest_bar = sorted((stage["seconds"] or 0 for stage in listed), reverse=True)[:BARS][-1]
-    shown = [stage for stage in every if len(every) <= BARS or (stage["seconds"] or 0) >= shortest_bar][:BARS]
+    by_time = sorted(range(len(every)), key=lambda index: -(every[index]["seconds"] or 0))
+    shown = [every[index] for index in sorted(by_time[:BARS])]
     spent = sum(stage["seconds"] or 0 for stage in listed if not stage["reused"])
     return {
         "rows": shown,
