@@ -32,3 +32,29 @@ def weighted_sum(blocks_K: Block, weights_K: Weights) -> Block:
 
 def as_float32(values: Any) -> Block:
     return np.ascontiguousarray(values, np.float32)
+
+
+def gram(blocks_K: Block) -> Weights:
+    """The inner products [K, K] of blocks [K, ...], in fp64."""
+    rows_K = blocks_K.reshape(len(blocks_K), -1).astype(np.float64)
+    return rows_K @ rows_K.T
+
+
+def elected_sum(blocks_K: Block, weights_K: Weights, normalize: bool) -> Block:
+    """The weighted sum, or mean, of the values that have the sign of the weighted sum: [K, ...] to [...].
+
+    TIES's elect and disjoint merge (arXiv:2306.01708). Zeros take no part; where all cancel, the positive stay.
+    """
+    out = np.empty(blocks_K.shape[1:], np.float32)
+    rows_K = np.ascontiguousarray(blocks_K).reshape(len(blocks_K), -1)
+    kernels().elect(rows_K, np.ascontiguousarray(weights_K, np.float64), normalize, out.reshape(-1))
+    return out
+
+
+def thinned(blocks_K: Block, uniform_K: Block, density_K: Weights, rescale: bool) -> Block:
+    """Each value kept with probability `density`, divided by it if `rescale`: DARE's drop (arXiv:2311.03099)."""
+    out = np.empty_like(blocks_K)
+    for block, uniform, density, kept in zip(blocks_K, uniform_K, density_K, out, strict=True):
+        scale = 1.0 / density if rescale and density > 0 else 1.0
+        kernels().thin(block.reshape(-1), uniform.reshape(-1), density, scale, kept.reshape(-1))
+    return out

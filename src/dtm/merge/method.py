@@ -98,9 +98,13 @@ class Treatment:
         scope = self.declares("scope", "tensor")
         return self.bound.settings.get(scope, scope)
 
-    @property
+    @cached_property
     def passes(self) -> tuple[Pass, ...]:
-        return self.inner.passes if self.streams_inner else self.declares("passes", ())  # type: ignore[union-attr]
+        """The readings before the merge; a method may declare a function of its settings."""
+        if self.streams_inner:
+            return self.inner.passes  # type: ignore[union-attr]
+        passes = self.declares("passes", ())
+        return passes(**self.bound.settings) if callable(passes) else passes
 
     @property
     def matrices(self) -> bool:
@@ -143,6 +147,7 @@ def reads(function: Callable) -> tuple[str, ...]:
 
 
 def call(function: Callable, given: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
-    """Call a method, scan or settle with what it names."""
-    arguments = [given[name] for name in wants(function)]
+    """Call a method, scan or settle with what it names; `given` and `settings` are everything themselves."""
+    everything = {"given": given, "settings": settings}
+    arguments = [everything[name] if name in everything else given[name] for name in wants(function)]
     return function(*arguments, **{name: settings[name] for name in reads(function)})

@@ -44,3 +44,80 @@ def uniform(key: np.uint64, start: np.uint64, out: Floats) -> None:
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z ^= z >> np.uint64(31)
     out[:] = (z >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
+
+
+def histogram(values: Floats, out: NDArray[np.int64]) -> None:
+    """Add to out[32768] how many magnitudes have these top 15 bits (exponent and 7 bits of mantissa)."""
+    out += np.bincount((values.view(np.uint32) & 0x7FFFFFFF) >> np.uint32(16), minlength=out.size)
+
+
+def in_bucket(values: Floats, bucket: int) -> NDArray[np.uint16]:
+    """The low 16 bits of the magnitudes whose top 15 bits are `bucket`, in index order."""
+    magnitudes = values.view(np.uint32) & np.uint32(0x7FFFFFFF)
+    return (magnitudes[(magnitudes >> np.uint32(16)) == bucket] & 0xFFFF).astype(np.uint16)
+
+
+def trim(values: Floats, threshold: int, quota: int, out: Floats) -> None:
+    """out = values whose magnitude's bits exceed `threshold`, and the first `quota` that equal it; else 0.
+
+    A `quota` of -1 keeps all that equal it.
+    """
+    magnitudes = values.view(np.uint32) & np.uint32(0x7FFFFFFF)
+    if quota < 0:
+        kept = magnitudes >= threshold
+    else:
+        kept = magnitudes > threshold
+        kept[np.flatnonzero(magnitudes == threshold)[:quota]] = True
+    out[:] = np.where(kept, values, np.float32(0))
+
+
+def elect(rows_K: Floats, weights_K: Doubles, normalize: bool, out: Floats) -> None:
+    """The weighted sum, or mean, of the rows' values that have the sign of the weighted sum of all.
+
+    Zeros take no part. Sums are in fp64 in the order of k; where all cancel, the positive ones stay.
+    """
+    scaled_K = [weight * row.astype(np.float64) for weight, row in zip(weights_K, rows_K, strict=True)]
+    total = np.zeros(out.size)
+    for scaled in scaled_K:
+        total += scaled
+    agreed, share = np.zeros(out.size), np.zeros(out.size)
+    for weight, scaled in zip(weights_K, scaled_K, strict=True):
+        agree = np.where(total >= 0, scaled > 0, scaled < 0)
+        agreed += np.where(agree, scaled, 0.0)
+        share += np.where(agree, weight, 0.0)
+    if normalize:
+        agreed = agreed / np.where(share == 0, 1.0, share)
+    out[:] = agreed
+
+
+def thin(values: Floats, uniform: Floats, density: float, scale: float, out: Floats) -> None:
+    """out = values * scale where uniform < density, else 0."""
+    out[:] = np.where(uniform < np.float32(density), values * np.float32(scale), np.float32(0))
+
+
+def variance(rows_K: Floats, out: Floats) -> None:
+    """out[n] = the variance over k (dividing by K - 1), in fp64 in the order of k."""
+    count = len(rows_K)
+    mean = np.zeros(out.size)
+    for row in rows_K:
+        mean += row.astype(np.float64)
+    mean /= count
+    total = np.zeros(out.size)
+    for row in rows_K:
+        away = row.astype(np.float64) - mean
+        total += away * away
+    out[:] = total / max(count - 1, 1)
+
+
+def majority_mean(rows_K: Floats, weights_K: Doubles, out: Floats) -> None:
+    """The weighted mean of the values that have the sign of the rows' plain sum; 0 where that is 0."""
+    total = np.zeros(out.size)
+    for row in rows_K:
+        total += row.astype(np.float64)
+    agreed, share = np.zeros(out.size), np.zeros(out.size)
+    for weight, row in zip(weights_K, rows_K, strict=True):
+        value = row.astype(np.float64)
+        agree = value * total > 0
+        agreed += np.where(agree, weight * value, 0.0)
+        share += np.where(agree, weight, 0.0)
+    out[:] = agreed / np.where(share == 0, 1.0, share)

@@ -1,5 +1,31 @@
 """Every merge method, one file each; importing this package registers them."""
 
+from dtm.merge.methods import breadcrumbs as breadcrumbs
+from dtm.merge.methods import breadcrumbs_ties as breadcrumbs_ties
+from dtm.merge.methods import consensus_ta as consensus_ta
+from dtm.merge.methods import dare_linear as dare_linear
+from dtm.merge.methods import dare_ties as dare_ties
+from dtm.merge.methods import della as della
+from dtm.merge.methods import della_linear as della_linear
+from dtm.merge.methods import fisher as fisher
+from dtm.merge.methods import iso_c as iso_c
+from dtm.merge.methods import karcher as karcher
+from dtm.merge.methods import knots as knots
 from dtm.merge.methods import linear as linear
+from dtm.merge.methods import lines as lines
 from dtm.merge.methods import lora_average as lora_average
 from dtm.merge.methods import lora_cat as lora_cat
+from dtm.merge.methods import lora_svd as lora_svd
+from dtm.merge.methods import model_stock as model_stock
+from dtm.merge.methods import multislerp as multislerp
+from dtm.merge.methods import nuslerp as nuslerp
+from dtm.merge.methods import passthrough as passthrough
+from dtm.merge.methods import pcb as pcb
+from dtm.merge.methods import pico as pico
+from dtm.merge.methods import regmean as regmean
+from dtm.merge.methods import sce as sce
+from dtm.merge.methods import slerp as slerp
+from dtm.merge.methods import task_arithmetic as task_arithmetic
+from dtm.merge.methods import ties as ties
+from dtm.merge.methods import tsv as tsv
+from dtm.merge.methods import wise_ft as wise_ft
