@@ -19,6 +19,7 @@ TABLE = [
      {"dataset": "x", "dtm": {"turn_fields": [{"name": "Ann"}, {}]}}),
     ({"conversations": SHAREGPT, "score": 0.5}, "sharegpt", CHAT, {"score": 0.5}),
     ({"conversations": SHAREGPT, "system": "s"}, "sharegpt", [SYSTEM, *CHAT], {}),
+    ({"messages": [SYSTEM, *CHAT], "system": "other"}, "messages", [SYSTEM, *CHAT], {"system": "other"}),
     ({"conversation": CHAT}, "sharegpt", CHAT, {}),
     ({"id": "0", "data": ["q", "a", "q", "a"]}, "ultrachat", CHAT * 2, {"id": "0"}),
     ({"instruction": "q", "context": "", "response": "a", "category": "qa"}, "dolly", CHAT, {"category": "qa"}),

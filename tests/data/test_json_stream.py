@@ -32,6 +32,12 @@ def test_an_array_in_pieces_of_any_size_reads_as_json_reads_it(values, size, ind
         assert list(rows(Text(pieces(text, size)))) == json.loads(text)
 
 
+@pytest.mark.parametrize("size", range(1, 12))
+def test_a_number_may_be_cut_anywhere(size):
+    text = b"[0.0, 12345, -1.5e+300, 1E-7, -0, 10.25]"
+    assert list(rows(Text(pieces(text, size)))) == [0.0, 12345, -1.5e300, 1e-7, 0, 10.25]
+
+
 def test_an_object_holds_one_list_of_rows():
     text = json.dumps({"version": 1, "tags": ["a"], "data": [{"a": 1}, {"a": 2}], "end": None}, indent=1)
     assert list(rows(Text([text.encode()]))) == [{"a": 1}, {"a": 2}]

@@ -77,7 +77,7 @@ def test_progress_adds_up_to_the_file(tmp_path, kind):
     told = []
     list(opened(path, "rows.csv" if kind == "csv" else "rows").rows(told.append))
     assert sum(told) == path.stat().st_size
-    assert len(told) > 1
+    assert max(told) < 0.7 * sum(told)
 
 
 def test_a_broken_line_costs_that_line(tmp_path):
