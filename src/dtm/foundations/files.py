@@ -62,12 +62,16 @@ def walk(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def link(source: Path, target: Path) -> None:
-    """Hard-link a file, or copy it where the file system cannot; the target is replaced atomically."""
+    """Hard-link a file, or copy it where the file system cannot; the target is replaced atomically.
+
+    A symbolic link is followed first: the hub's cache is made of them, and a hard link to a relative
+    one would dangle.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     try:
-        os.link(source, temporary)
+        os.link(source.resolve(), temporary)
     except OSError:
         shutil.copyfile(source, temporary)
     os.replace(temporary, target)

@@ -16,14 +16,15 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from dtm.foundations.digests import Digests
 from dtm.foundations.errors import StoreError
 from dtm.foundations.files import canonical, read_json, sha256, sync_folder, text_digest, walk, write_json
 
@@ -84,8 +85,20 @@ class Claim:
             self.output.mkdir(parents=True, exist_ok=True)
             self.scratch.mkdir(exist_ok=True)
 
+    def empty(self) -> None:
+        """Drop what a killed owner left in the output; its scratch stays."""
+        shutil.rmtree(self.output)
+        self.output.mkdir()
+
     def publish(self, facts: Mapping[str, Any] | None = None) -> Artifact:
-        """Write the manifest last, rename into place, free the scratch."""
+        """Write the manifest last, rename into place, free the scratch.
+
+        Hidden files are what a killed writer left half-written (safetensors' `.tmpXXXXXX`, our own
+        `.NAME.PID.tmp`): they are no output, and would make the bytes depend on where the kill fell.
+        """
+        for name, path in walk(self.output):
+            if Path(name).name.startswith("."):
+                path.unlink()
         files = {name: sha256(path) for name, path in walk(self.output) if name != "manifest.json"}
         content = {name: value for name, value in files.items() if Path(name).name not in EXEMPT}
         manifest = {
@@ -106,8 +119,7 @@ class Claim:
         target.parent.mkdir(exist_ok=True)
         os.rename(self.output, target)
         sync_folder(target.parent)
-        for name in files:
-            self.store.digests.remember(target / name, files[name])
+        self.store.digests.remember({target / name: digest for name, digest in files.items()})
         shutil.rmtree(self.work, ignore_errors=True)
         self.artifact = Artifact(self.step.key, target, manifest)
         self.release()
@@ -131,24 +143,29 @@ class Store:
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).absolute()
-        for name in ("objects", "work", "locks"):
-            (self.root / name).mkdir(parents=True, exist_ok=True)
+        try:
+            for name in ("objects", "work", "locks"):
+                (self.root / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"the store cannot be made here: {error.strerror}", where=self.root,
+                mend="Set `store:` to a folder that can be written",
+            ) from None  # fmt: skip
         self.digests = Digests(self.root / "digests.sqlite")
 
     def find(self, step: Step) -> Artifact | None:
         """The finished artifact of that step, or None; one whose files changed is put aside."""
         folder = self.root / "objects" / step.key
         try:
-            manifest = read_json(folder / "manifest.json")
+            inode = folder.stat().st_ino
         except FileNotFoundError:
             return None
-        except ValueError:
-            self._put_aside(folder)
+        manifest = _manifest(folder)
+        artifact = None if manifest is None else Artifact(step.key, folder, manifest)
+        if artifact is None or not self.intact(artifact):
+            self._put_aside(folder, inode)
             return None
-        artifact = Artifact(step.key, folder, manifest)
-        if not self.intact(artifact):
-            self._put_aside(folder)
-            return None
+        self._sweep(step.key)
         return artifact
 
     def intact(self, artifact: Artifact) -> bool:
@@ -171,22 +188,12 @@ class Store:
         """
         if (artifact := self.find(step)) is not None:
             return Claim(self, step, -1, artifact)
-        path = self.root / "locks" / step.key
-        while True:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if wait is not None:
-                    wait()
-                    wait = None
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            try:
-                if os.fstat(lock).st_ino == os.stat(path).st_ino:
-                    break  # `gc` did not remove the lock file between open and flock
-            except FileNotFoundError:
-                pass
-            os.close(lock)
+        try:
+            lock = self._lock(step.key)
+        except BlockingIOError:
+            if wait is not None:
+                wait()
+            lock = self._lock(step.key, block=True)
         artifact = self.find(step)
         if artifact is not None:
             os.close(lock)
@@ -201,8 +208,10 @@ class Store:
             return claim.publish(build(claim))
 
     def artifacts(self) -> Iterator[Artifact]:
-        for path in sorted((self.root / "objects").glob("*/manifest.json")):
-            yield Artifact(path.parent.name, path.parent, read_json(path))
+        """All whose manifest can be read; whether their files are true, `intact` tells."""
+        for folder in sorted((self.root / "objects").iterdir()):
+            if (manifest := _manifest(folder)) is not None:
+                yield Artifact(folder.name, folder, manifest)
 
     def remove(self, keys: set[str]) -> int:
         """Delete objects and unfinished work of these keys that nobody holds; returns bytes freed."""
@@ -211,7 +220,7 @@ class Store:
             with self._unheld(key) as free:
                 for folder in (self.root / "objects" / key, self.root / "work" / key) if free else ():
                     freed += sum(path.stat().st_size for _, path in walk(folder) if path.stat().st_nlink == 1)
-                    doomed = self.root / "work" / f"doomed-{key}"
+                    doomed = self.root / "work" / f"doomed-{key}-{time.time_ns()}"
                     if folder.exists():
                         os.rename(folder, doomed)  # never half there under its own name
                         shutil.rmtree(doomed)
@@ -219,74 +228,49 @@ class Store:
 
     @contextmanager
     def _unheld(self, key: str) -> Iterator[bool]:
-        path = self.root / "locks" / key
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        """Hold the key, and remove its lock file in the end; False where somebody else holds it."""
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield True
-            path.unlink(missing_ok=True)
+            lock = self._lock(key)
         except BlockingIOError:
             yield False
+            return
+        try:
+            yield True
+            (self.root / "locks" / key).unlink(missing_ok=True)
         finally:
             os.close(lock)
 
-    def _put_aside(self, folder: Path) -> None:
+    def _lock(self, key: str, *, block: bool = False) -> int:
+        """A descriptor that holds the key's lock; raises BlockingIOError if it is held and `block` is off."""
+        path = self.root / "locks" / key
+        while True:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if block else fcntl.LOCK_NB))
+                if _is_at(lock, path):
+                    return lock  # else `gc` removed the lock file between open and flock
+            except BaseException:
+                os.close(lock)
+                raise
+            os.close(lock)
+
+    def _sweep(self, key: str) -> None:
+        """Free the work folder that an owner left who was killed just after publishing."""
+        work = self.root / "work" / key
+        if work.exists():
+            with self._unheld(key) as free:
+                if free:
+                    shutil.rmtree(work, ignore_errors=True)
+
+    def _put_aside(self, folder: Path, inode: int) -> None:
+        """Move a damaged artifact away, unless somebody has put a new one in its place meanwhile."""
         aside = self.root / "work" / f"damaged-{folder.name}-{time.time_ns()}"
-        try:
-            os.rename(folder, aside)
-        except FileNotFoundError:
-            return
+        with suppress(FileNotFoundError):
+            if folder.stat().st_ino == inode:
+                os.rename(folder, aside)
 
 
-class Digests:
-    """sha256 of files, remembered by (path, size, mtime, inode) so that a rerun reads no model again."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            with self._connect() as connection:
-                connection.execute(
-                    "CREATE TABLE IF NOT EXISTS digest (path TEXT PRIMARY KEY, stat TEXT, sha256 TEXT)"
-                )
-        except sqlite3.DatabaseError as error:
-            raise StoreError(
-                f"cannot open the digest cache: {error}", where=path, mend="Delete that file"
-            ) from error
-
-    def of(self, path: Path) -> str:
-        """sha256 of the file, read only if its stat changed."""
-        path = path.resolve()
-        stat = _stat(path)
-        with self._connect() as connection:
-            row = connection.execute(
-                "SELECT stat, sha256 FROM digest WHERE path = ?", (str(path),)
-            ).fetchone()
-        if row and row[0] == stat:
-            return row[1]
-        value = sha256(path)
-        self.remember(path, value)
-        return value
-
-    def of_folder(self, folder: Path, *, only: Callable[[str], bool] = lambda name: True) -> str:
-        """One digest of the names and contents of a folder's files."""
-        files = {name: self.of(path) for name, path in walk(folder) if only(name)}
-        return text_digest(canonical(files))
-
-    def remember(self, path: Path, value: str) -> None:
-        with self._connect() as connection:
-            connection.execute("INSERT OR REPLACE INTO digest VALUES (?, ?, ?)",
-                               (str(path.resolve()), _stat(path), value))  # fmt: skip
-
-    @contextmanager
-    def _connect(self) -> Iterator[sqlite3.Connection]:
-        connection = sqlite3.connect(self.path, timeout=60)
-        try:
-            with connection:
-                yield connection
-        finally:
-            connection.close()
-
-
+@cache
 def versions() -> dict[str, str]:
     """Versions of the packages whose arithmetic shows in the results."""
     from importlib.metadata import PackageNotFoundError, version
@@ -300,9 +284,27 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _stat(path: Path) -> str:
-    stat = path.stat()
-    return f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ino}"
+_KEYS = frozenset(
+    {"step", "version", "settings", "inputs", "seed", "numerics", "files", "sizes", "facts", "digest"}
+)
+
+
+def _manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of an artifact's folder, or None where it is missing, cut short or not ours."""
+    try:
+        manifest = read_json(folder / "manifest.json")
+    except (OSError, ValueError):
+        return None
+    whole = isinstance(manifest, dict) and manifest.keys() >= _KEYS and manifest.get("key") == folder.name
+    return manifest if whole else None
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether the path still names the open file."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _flush(path: Path) -> None:
