@@ -32,7 +32,7 @@ class LocalLauncher:
     def __init__(self, *, workers: int = 1, threads: int = 1, log: Path | None = None) -> None:
         self.workers, self.threads, self.log = workers, threads, log
         self._processes: list[_Worker | None] = [None] * workers
-        self._closed = False
+        self._closed, self._lock = False, threading.Lock()
 
     def map(
         self,
@@ -41,7 +41,10 @@ class LocalLauncher:
         on_event: Callable[[Event], None] = lambda event: None,
         on_done: Callable[[Job, dict[str, Any]], None] = lambda job, result: None,
     ) -> list[dict[str, Any]]:
-        """Run the jobs; see `Launcher.map`. Callbacks run in the calling thread."""
+        """Run the jobs; see `Launcher.map`. Callbacks run in the calling thread.
+
+        An error of `on_done`, such as a full disk, is that job's failure: the others go on.
+        """
         waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
         for index in range(len(jobs)):
             waiting.put(index)
@@ -58,24 +61,30 @@ class LocalLauncher:
                 ended += 1
                 failures.append(event)
                 on_event(Event("failed", jobs[index], {"reason": str(event)}))
-            elif event.kind == "done":
+                continue
+            if event.kind == "done":
                 ended += 1
                 results[index] = event.data["result"]
-                on_done(event.job, event.data["result"])
-                on_event(event)
-            else:
-                on_event(event)
+                try:
+                    on_done(event.job, event.data["result"])
+                except Exception as error:
+                    failures.append(error)
+                    event = Event("failed", event.job, {"reason": str(error)})
+            on_event(event)
         if failures:
             raise failures[0]
         return [result for result in results if result is not None]
 
     def close(self) -> None:
-        """Close all workers' inputs; they leave by themselves."""
-        self._closed = True
-        for worker in self._processes:
-            if worker is not None:
-                worker.stop()
-        self._processes = [None] * self.workers
+        """Close all workers' inputs; they leave by themselves, busy or not. No new ones are started."""
+        with self._lock:
+            self._closed = True
+            workers = [worker for worker in self._processes if worker is not None]
+            self._processes = [None] * self.workers
+        for worker in workers:
+            worker.hang_up()
+        for worker in workers:
+            worker.stop()
 
     def __enter__(self) -> LocalLauncher:
         return self
@@ -101,15 +110,16 @@ class LocalLauncher:
 
     def _attempt(self, slot: int, job: Job, report: Callable[[str, dict[str, Any]], None]) -> Any:
         for attempt in range(1, ATTEMPTS + 1):
-            worker = self._processes[slot]
-            if worker is None:
-                worker = self._processes[slot] = _Worker(self.threads, self.log)
+            worker = self._worker(slot, job)
             report("started", {"attempt": attempt, "pid": worker.process.pid})
             try:
                 return worker.run(job, report)
             except _Died as death:
-                self._processes[slot] = None
-                if self._closed or attempt == ATTEMPTS:
+                with self._lock:
+                    self._processes[slot] = None
+                if self._closed:
+                    raise _stopped(job) from None
+                if attempt == ATTEMPTS:
                     raise WorkerError(
                         f"the worker of {job.name} died {attempt} times ({death})",
                         where=self.log,
@@ -120,9 +130,21 @@ class LocalLauncher:
                 report("retry", {"reason": str(death)})
         raise AssertionError("unreachable")
 
+    def _worker(self, slot: int, job: Job) -> _Worker:
+        """The slot's process, started if there is none."""
+        with self._lock:
+            if self._closed:
+                raise _stopped(job)
+            worker = self._processes[slot] = self._processes[slot] or _Worker(self.threads, self.log)
+            return worker
+
+
+def _stopped(job: Job) -> WorkerError:
+    return WorkerError(f"{job.name} was stopped: its launcher is closed")
+
 
 class _Died(Exception):
-    pass
+    """A worker left while it had a job."""
 
 
 class _Worker:
@@ -152,7 +174,7 @@ class _Worker:
                 answer = json.loads(line)
                 match answer.pop("event"):
                     case "progress":
-                        report("progress", answer)
+                        report("progress", answer["data"])
                     case "done":
                         return answer["result"]
                     case "failed":
@@ -161,8 +183,9 @@ class _Worker:
                         raise self._crash(job, answer)
         except (BrokenPipeError, json.JSONDecodeError):
             pass
-        self.process.stdin.close()  # type: ignore[union-attr]
+        self.hang_up()
         code = self.process.wait()
+        self.process.stdout.close()  # type: ignore[union-attr]
         raise _Died(f"signal {-code}" if code < 0 else f"exit code {code}")
 
     def _crash(self, job: Job, answer: dict[str, Any]) -> DtmError:
@@ -175,9 +198,14 @@ class _Worker:
             )
         return WorkerError(f"{job.name}: {answer['what']}", where=self.log, mend="The log has the traceback")
 
-    def stop(self) -> None:
-        with contextlib.suppress(BrokenPipeError):
+    def hang_up(self) -> None:
+        """Close the worker's input, at which it leaves."""
+        with contextlib.suppress(BrokenPipeError):  # what stood in the buffer of a dead worker is lost
             self.process.stdin.close()  # type: ignore[union-attr]
+
+    def stop(self) -> None:
+        """Wait until the worker has left, or kill it."""
+        self.hang_up()
         try:
             self.process.wait(timeout=5)
         except subprocess.TimeoutExpired:

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
+from dtm.foundations import errors
 from dtm.foundations.errors import DtmError
 
 
@@ -31,8 +32,9 @@ def main() -> None:
     lock = threading.Lock()
 
     def send(message: dict[str, Any]) -> None:
+        line = json.dumps(message) + "\n"  # before the lock: what is no JSON sends nothing
         with lock:
-            channel.write(json.dumps(message) + "\n")
+            channel.write(line)
 
     jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(jobs,), daemon=True).start()
@@ -42,11 +44,15 @@ def main() -> None:
         try:
             with _held(job.get("lock")):
                 result = call(
-                    job["function"], job["arguments"], lambda data: send({"event": "progress", **data})
+                    job["function"],
+                    job["arguments"],
+                    lambda data: send({"event": "progress", "data": data}),
                 )
             send({"event": "done", "result": result})
         except DtmError as error:
-            kind = type(error).__name__
+            kind = next(
+                one.__name__ for one in type(error).__mro__ if getattr(errors, one.__name__, None) is one
+            )
             send(
                 {
                     "event": "failed",
@@ -60,9 +66,8 @@ def main() -> None:
             traceback.print_exc()
             sys.stderr.flush()
             text = f"{type(error).__name__}: {error}"
-            send(
-                {"event": "crashed", "what": text, "memory": isinstance(error, MemoryError) or _is_oom(error)}
-            )
+            memory = isinstance(error, MemoryError) or _is_oom(error)
+            send({"event": "crashed", "what": text, "memory": memory})
 
 
 def call(function: str, arguments: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> Any:

@@ -1,0 +1,99 @@
+"""Jobs that the tests give to workers; imported there by name."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from dtm.foundations import errors
+from dtm.foundations.errors import TrainingError
+
+
+class VeryParticular(TrainingError):
+    """An error class that the driver does not know."""
+
+
+def echo(job, progress):
+    for number in range(job.get("progress", 0)):
+        progress({"number": number, "event": "a key of ours"})
+    time.sleep(job.get("seconds", 0))
+    return {"value": job.get("value"), "pid": os.getpid()}
+
+
+def environment(job, progress):
+    return {name: os.environ.get(name) for name in job["names"]}
+
+
+def fails(job, progress):
+    kind = VeryParticular if job["kind"] == "VeryParticular" else getattr(errors, job["kind"])
+    raise kind("what \u2713", where="there:3", mend=job.get("mend"))
+
+
+def crashes(job, progress):
+    raise {"KeyError": KeyError("no such thing"), "MemoryError": MemoryError("12 GB"),
+           "OutOfMemory": RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+           "SystemExit": SystemExit(3)}[job["kind"]]  # fmt: skip
+
+
+def returns_no_json(job, progress):
+    return {"a set": {1, 2}}
+
+
+def prints(job, progress):
+    print("printed")
+    os.write(1, b'{"event": "done", "result": "from a C library"}\n')
+    sys.stdout.flush()
+    return "the true result"
+
+
+def dies(job, progress):
+    """Kills itself as often as `times` says, counted in a file; then answers."""
+    counter = Path(job["counter"])
+    with open(counter, "a") as file:
+        file.write("x")
+    if len(counter.read_text()) <= job["times"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"attempts": len(counter.read_text())}
+
+
+def leaves(job, progress):
+    os._exit(7)
+
+
+def hangs(job, progress):
+    """Busy in the interpreter, not in a call that a closed pipe would end."""
+    progress({"pid": os.getpid()})
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        pass
+
+
+def waits_for(job, progress):
+    """Reports, and goes on when the driver has made the file."""
+    progress({"pid": os.getpid()})
+    while not Path(job["file"]).exists():
+        time.sleep(0.005)
+    return {}
+
+
+def is_locked(job, progress):
+    """Whether somebody holds the lock of that file; asked in another thread, as an outsider would."""
+    found = []
+
+    def ask():
+        with open(job["path"], "a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                found.append(False)
+            except BlockingIOError:
+                found.append(True)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    return found[0]
