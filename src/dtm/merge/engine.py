@@ -17,7 +17,8 @@ import numpy as np
 from dtm.foundations.errors import ModelError
 from dtm.merge.arithmetic import Block
 from dtm.merge.checkpoint import Files
-from dtm.merge.jobs import Job, MergedFactors
+from dtm.merge.inspection import add, measure
+from dtm.merge.jobs import KEEP, Job, MergedFactors
 from dtm.merge.method import Pass, Place, Treatment, call
 from dtm.merge.planning import Plan
 from dtm.merge.precision import encode
@@ -49,6 +50,7 @@ class Engine:
         self.allow_nonfinite = allow_nonfinite
         self.reader = Reader(files, allow_nonfinite)
         self.states: dict[str, tuple[Any, ...]] = {}
+        self.measures: dict[str, dict[str, Any]] | None = None  # by tensor, if the merge is to be inspected
         self.pool = ThreadPoolExecutor(self.threads) if threads > 1 else None
         self._progress, self._done, self._total = (
             progress,
@@ -85,7 +87,7 @@ class Engine:
             for group in _groups(jobs):
                 with self._opened(group):
                     for _, partial in self._scan(group, one):
-                        _add(total, partial)
+                        add(total, partial)
             settled = self._settle(one, total, jobs[0], sum(job.count for job in jobs))
             for job in jobs:
                 self.states[job.name] = (*self.states.get(job.name, ())[:number], settled)
@@ -97,7 +99,7 @@ class Engine:
             totals: dict[str, dict[str, Any]] = {job.name: {} for job in jobs}
             passes = {job.name: job.treatment.passes[number] for job in jobs}
             for job, partial in self._scan(jobs, passes):
-                _add(totals[job.name], partial)
+                add(totals[job.name], partial)
             for job in jobs:
                 settled = self._settle(passes[job.name], totals[job.name], job, job.count)
                 self.states[job.name] = (*self.states.get(job.name, ()), settled)
@@ -110,7 +112,7 @@ class Engine:
             treatment = _scanned(job)
             for block in span:
                 given = self._given(job, treatment, block)
-                _add(total, call(step.scan, given, _scan_settings(job)))
+                add(total, call(step.scan, given, _scan_settings(job)))
             return job, total
 
         tasks = [(job, span) for job in jobs for span in job.spans]
@@ -141,15 +143,21 @@ class Engine:
                 return
             tasks = [(job, span) for job in group if not job.opaque for span in job.spans]
 
-            def combine(task: tuple[Job, list[Range]]) -> None:
+            def combine(task: tuple[Job, list[Range]]) -> dict[str, Any]:
                 job, span = task
                 slot = shard.slots[job.name]
+                measured: dict[str, Any] = {}
                 for block in span:
                     values = self.combined(job, block)
                     data = self._encode(job, values)
                     writer.write(slot.start + block.start * data.itemsize, data)
+                    if self.measures is not None and job.treatment is not KEEP:
+                        add(measured, self._measured(job, block, values))
+                return measured
 
-            for _, (_, span) in self._ordered(combine, tasks):
+            for measured, (job, span) in self._ordered(combine, tasks):
+                if self.measures is not None and measured:
+                    add(self.measures.setdefault(job.name, {}), measured)
                 self._advance(sum(block.count for block in span))
         for job in group:
             if job.treatment.scope == "tensor":
@@ -212,6 +220,19 @@ class Engine:
             self.reader.values(stored, block.start, out)
         return found.reshape(-1, *shape)
 
+    def _measured(self, job: Job, block: Range, merged: Block) -> dict[str, Any]:
+        """How this block's updates lie to one another and to the result."""
+        only = job.sources[0]
+        sources = only.each if isinstance(only, MergedFactors) else job.sources
+        blocks_K = np.empty((len(sources), block.count), np.float32)
+        base: Block = np.zeros(block.count, np.float32)
+        if job.base is not None:
+            self.reader.values(job.base, block.start, base)
+        for source, out in zip(sources, blocks_K, strict=True):
+            source.weights(self.reader, block, base, out)
+        start = base if job.base is not None else blocks_K.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return measure(blocks_K - start, merged - start)
+
     def _encode(self, job: Job, values: Block) -> Any:
         data, finite = encode(values, job.dtype)
         if not finite and not self.allow_nonfinite:
@@ -237,6 +258,8 @@ class Engine:
                 for job in jobs:
                     for source in job.sources:
                         source.open(self.reader, job.shape)
+                        if self.measures is not None and isinstance(source, MergedFactors):
+                            source.open_each(self.reader, job.shape)
             yield
         finally:
             for job in jobs:
@@ -281,11 +304,6 @@ def _groups(jobs: Sequence[Job]) -> Iterator[list[Job]]:
             group, size = [], 0
     if group:
         yield group
-
-
-def _add(total: dict[str, Any], partial: dict[str, Any]) -> None:
-    for key, value in partial.items():
-        total[key] = total[key] + value if key in total else value
 
 
 def _scanned(job: Job) -> Treatment:

@@ -110,6 +110,9 @@ class MergedFactors(Source):
     parts: list[Factors | None] = field(default_factory=list)  # None: that adapter leaves the tensor alone
     weights_K: NDArray[np.float64] = field(default_factory=lambda: np.ones(1))
     settings: dict[str, Any] = field(default_factory=dict)
+    each: list[Source] = field(
+        default_factory=list
+    )  # the adapters one by one, while the tensor's group is open
 
     @property
     def changes(self) -> bool:
@@ -145,3 +148,13 @@ class MergedFactors(Source):
         turned = present.transposed(shape)
         left, right = (A.T, B.T) if turned else (B, A)
         self.product = Product(np.ascontiguousarray(left), np.ascontiguousarray(right))
+
+    def open_each(self, reader: Reader, shape: tuple[int, ...]) -> None:
+        """Load the adapters one by one as well, to look into what they do."""
+        self.each = [Source(factors=part) for part in self.parts]
+        for source in self.each:
+            source.open(reader, shape)
+
+    def close(self) -> None:
+        super().close()
+        self.each = []

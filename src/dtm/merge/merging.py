@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from dtm.foundations.errors import ConfigError
+from dtm.foundations.files import write_json
 from dtm.foundations.registry import Bound
 from dtm.merge.inputs import Where
 from dtm.merge.planning import Export, Plan, Space, plan_merge
 
-IN_WORK = ".tmp"
+IN_WORK, INSPECTION = ".tmp", "inspection.json"
 
 
 def merge_models(
@@ -55,28 +56,38 @@ def execute(
     allow_nonfinite: bool = False,
     progress: Callable[[int, int], None] | None = None,
     card: Mapping[str, Any] | None = None,
-    tokenizer: Path | None = None,
+    inspect: bool = False,
 ) -> dict[str, Any]:
-    """Do what a plan says. Raises ResourceError on a full disk, ModelError on NaN or infinity."""
+    """Do what a plan says; with `inspect`, also write `inspection.json` (see `inspection`).
+
+    Raises ResourceError on a full disk, ModelError on NaN or infinity: nothing is left that looks like a model.
+    """
     from threadpoolctl import threadpool_limits
 
     from dtm.merge.checkpoint import Files
     from dtm.merge.engine import Engine
+    from dtm.merge.inspection import report
     from dtm.merge.output import write_beside
     from dtm.merge.writer import Writer, ensure_room, on_disk
 
     folder = _workplace(output)
     writer = Writer(folder, plan, seed)
     ensure_room(folder, plan, shutil.disk_usage)
-    inputs = {one.path for job in plan.jobs for one in job.inputs}
+    inputs = {one.path for job in plan.jobs for one in (*job.inputs, *([job.base] if job.base else []))}
     try:
         # One BLAS thread: our own threads take blocks, and a matrix product has one order of summation.
         with Files().open(inputs) as files, threadpool_limits(1):
-            Engine(plan, files, threads, seed=seed, allow_nonfinite=allow_nonfinite, progress=progress).write(
-                writer
+            engine = Engine(
+                plan, files, threads, seed=seed, allow_nonfinite=allow_nonfinite, progress=progress
             )
+            engine.measures = {} if inspect else None
+            engine.write(writer)
+        facts = plan.facts()
         with on_disk(folder):
-            write_beside(folder, plan, card or {}, tokenizer)
+            if engine.measures is not None:
+                facts["inspection"] = report(engine.measures, facts["models"])
+                write_json(folder / INSPECTION, facts["inspection"])
+            write_beside(folder, plan, card or {})
     except Exception:
         writer.discard()
         if folder != output:
@@ -85,7 +96,7 @@ def execute(
     writer.complete()
     if folder != output:
         os.replace(folder, output)
-    return plan.facts()
+    return facts
 
 
 def _workplace(output: Path) -> Path:

@@ -22,8 +22,10 @@ from dtm.merge.jobs import APPLY, KEEP, Job, MergedFactors
 from dtm.merge.matching import Wanted, check_names, check_tensor, resolve_adapter, source_of, wanted_tensors
 from dtm.merge.method import Treatment, merger
 from dtm.merge.precision import MERGED, parse_dtype
+from dtm.merge.request import Slice
 from dtm.merge.scalars import depths, per_model, settings_at
 from dtm.merge.shards import Shard, adapter_shard, shards_like
+from dtm.merge.slices import config_changes, slice_depths, sliced_tensors
 from dtm.merge.sources import Source
 
 Space = Literal["weight", "adapter"]
@@ -90,6 +92,8 @@ def plan_merge(
     export: Export = "model",
     dtype: str | None = None,
     statistics: Sequence[Path] | None = None,
+    slices: Sequence[Slice] | None = None,
+    tokenizer: str | int = "base",
 ) -> Plan:
     """Check a merge and lay it out.
 
@@ -99,13 +103,19 @@ def plan_merge(
     inputs = open_inputs(base, models)
     treatment = treatment_of(method)
     route = _route(treatment, inputs, space, export)
-    _check_request(treatment, inputs, weights)
-    wanted, untie = wanted_tensors(inputs)
-    check_names(inputs, wanted)
+    changes: dict[str, Any] = {}
+    if slices is None:
+        _check_request(treatment, inputs, weights)
+        wanted, untie = wanted_tensors(inputs)
+        check_names(inputs, wanted)
+        depth = depths(one.name for one in wanted)
+    else:
+        wanted, untie = sliced_tensors(inputs, slices), False
+        depth, changes = slice_depths(slices, wanted), config_changes(inputs.reference.config, slices)
     names = [one.name for one in wanted]
     adapters = [resolve_adapter(model.adapter, names) if model.adapter else None for model in inputs.models]
     maker = _Maker(inputs, adapters, treatment, route, list(weights), parse_dtype(dtype),
-                   _open_statistics(statistics, treatment, len(models)), depths(names))  # fmt: skip
+                   _open_statistics(statistics, treatment, len(models)), depth, slices)  # fmt: skip
     jobs = maker.jobs(wanted)
     if export == "adapter":
         jobs = [job for job in jobs if job.treatment is not KEEP and not job.opaque]
@@ -115,7 +125,9 @@ def plan_merge(
         shards = shards_like(inputs.reference, jobs)
     order = {name: number for number, shard in enumerate(shards) for name in shard.jobs}
     jobs.sort(key=lambda job: (order[job.name], job.name))
-    return Plan(inputs, treatment, jobs, shards, export, maker.dtype, untie, maker.fallbacks, list(weights))
+    return Plan(
+        inputs, treatment, jobs, shards, export, maker.dtype, untie, maker.fallbacks, list(weights), changes
+    )
 
 
 def treatment_of(bound: Bound) -> Treatment:
@@ -203,6 +215,7 @@ class _Maker:
     dtype: str | None
     statistics: list[dict[str, Stored]]
     depth: dict[str, float]
+    slices: Sequence[Slice] | None = None
     fallbacks: dict[str, list[str]] = field(default_factory=dict)
 
     def jobs(self, wanted: Sequence[Wanted]) -> list[Job]:
@@ -232,30 +245,29 @@ class _Maker:
         )
         try:
             if not opaque:
-                self._treat(job)
+                self._treat(job, one)
         except DtmError as error:
             return None, [error]
         return job, []
 
-    def _treat(self, job: Job) -> None:
+    def _treat(self, job: Job, one: Wanted) -> None:
         """Choose how the tensor is merged: kept, by factors, by the method, or by linear where it cannot."""
-        job.weights_K = per_model(
-            self.weights_of(job), len(job.sources), job.name, job.depth, where="weights"
-        )
+        treatment, weights = self.treatment, self.weights
+        if self.slices is not None:
+            treatment, weights = treatment_of(self.slices[one.slice].method), self.slices[one.slice].weights
+        models = {"models": weights}
+        job.weights_K = per_model(models, len(job.sources), job.name, job.depth, where="weights")
         changed = any(source.changes for source in job.sources)
-        if not changed and (self.treatment.on_updates or self.treatment.idempotent or self.route):
+        if not changed and (treatment.on_updates or treatment.idempotent or self.route):
             return
         if self.route is not None and all(_is_plain_lora(source) for source in job.sources):
             return self._merge_factors(job, self.route)
-        job.treatment = self._method_for(job)
+        job.treatment = self._method_for(job, treatment)
         inner = job.treatment.inner
         job.settings = settings_at(job.treatment, len(job.sources), job.name, job.depth)
         job.inner_settings = settings_at(inner, len(job.sources), job.name, job.depth) if inner else {}
         if job.treatment.needs:
             job.statistics = [statistics[job.name] for statistics in self.statistics]
-
-    def weights_of(self, job: Job) -> dict[str, Any]:
-        return {"models": self.weights}
 
     def _merge_factors(self, job: Job, route: Treatment) -> None:
         parts = [source.factors for source in job.sources]
@@ -272,17 +284,17 @@ class _Maker:
         ]
         job.treatment, job.weights_K = APPLY, np.ones(1)
 
-    def _method_for(self, job: Job) -> Treatment:
+    def _method_for(self, job: Job, treatment: Treatment) -> Treatment:
         """The method, or linear for a tensor that it cannot treat."""
         linear = Treatment(merger.bind("linear"))
         if self.route is not None:  # a bias or a saved module among adapters
-            return self.treatment if self.treatment.form == "blocks" else linear
-        treatable = not self.treatment.matrices or (len(job.shape) == 2 and min(job.shape) > 1)
-        if treatable and self.treatment.needs:
+            return treatment if treatment.form == "blocks" else linear
+        treatable = not treatment.matrices or (len(job.shape) == 2 and min(job.shape) > 1)
+        if treatable and treatment.needs:
             treatable = all(job.name in statistics for statistics in self.statistics)
         if not treatable:
             self.fallbacks.setdefault("linear", []).append(job.name)
-        return self.treatment if treatable else linear
+        return treatment if treatable else linear
 
 
 def _is_plain_lora(source: Source) -> bool:

@@ -34,7 +34,7 @@ def lora_svd(
     rank = min(rank, len(A))
     Q, R = np.linalg.qr(B.astype(np.float64))
     P, L = np.linalg.qr(A.T.astype(np.float64))
-    U, S, V = np.linalg.svd(R @ L.T)
+    U, S, V = np.linalg.svd(R @ L.T, full_matrices=False)
     root = np.sqrt(np.pad(S, (0, max(0, rank - len(S))))[:rank])
     left, right = Q @ U[:, :rank], V[:rank] @ P.T
     short = rank - left.shape[1]

@@ -1,0 +1,70 @@
+"""What a merge did, measured in the pass that does it: how the updates lie to one another and to the result.
+
+For each tensor, each layer and the whole model:
+
+    norms            [K]     |tau_k|, and `merged_norm` |tau|
+    cosines          [K, K]  between the updates
+    sign_conflict            share of values that two updates would move in opposite directions
+    shares           [K]     <tau_k, tau> / sum_j <tau_j, tau>: what each sub-model gets into the result
+
+An update is the sub-model less the base, or without a base, less the sub-models' mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from dtm.merge.arithmetic import Block, gram
+from dtm.merge.scalars import layer_of
+
+
+def measure(updates_K: Block, merged: Block) -> dict[str, Any]:
+    """Sums over one block: the Gram matrix [K + 1, K + 1] of updates and result, and counts; they add."""
+    conflict = (updates_K > 0).any(axis=0) & (updates_K < 0).any(axis=0)
+    return {"gram": gram(np.concatenate([updates_K, merged[None]])), "conflicts": int(conflict.sum()),
+            "values": merged.size}  # fmt: skip
+
+
+def summary(total: Mapping[str, Any]) -> dict[str, Any]:
+    """The measures from summed blocks, as plain numbers."""
+    products = total["gram"]
+    norms = np.sqrt(np.maximum(np.diag(products), 0))
+    lengths = np.outer(norms, norms)
+    cosines = np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
+    toward = products[:-1, -1]
+    whole = toward.sum()
+    return {
+        "norms": _plain(norms[:-1]), "merged_norm": _plain(norms[-1:])[0],
+        "cosines": [_plain(row) for row in cosines[:-1, :-1]],
+        "sign_conflict": round(total["conflicts"] / max(total["values"], 1), 6),
+        "shares": _plain(toward / whole) if abs(whole) > 0 else None, "values": total["values"],
+    }  # fmt: skip
+
+
+def report(tensors: Mapping[str, Mapping[str, Any]], models: Iterable[str]) -> dict[str, Any]:
+    """`overall`, `layers` and `tensors` from the sums of each tensor."""
+    layers: dict[str, dict[str, Any]] = {}
+    overall: dict[str, Any] = {}
+    for name, total in tensors.items():
+        layer = layer_of(name)
+        add(layers.setdefault("outside" if layer is None else str(layer), {}), total)
+        add(overall, total)
+    return {
+        "models": list(models),
+        "overall": summary(overall) if overall else None,
+        "layers": {layer: summary(total) for layer, total in layers.items()},
+        "tensors": {name: summary(total) for name, total in tensors.items()},
+    }
+
+
+def add(total: dict[str, Any], partial: Mapping[str, Any]) -> None:
+    """Add a block's sums to a total."""
+    for key, value in partial.items():
+        total[key] = total[key] + value if key in total else value
+
+
+def _plain(values: Any) -> list[float]:
+    return [float(f"{value:.6g}") for value in values]
