@@ -29,7 +29,7 @@ evaluate:
   models: [base, submodels, merged]
 dev: {fraction: 0.1}
 launch: {workers: 1, threads: 1}
-output_dir: OUT/run
+output_dir: run
 """
 EXEMPT = {
     "log.jsonl",
@@ -68,10 +68,12 @@ def inputs(tmp_path_factory) -> Path:
 
 
 def write_run(inputs: Path, out: Path, text: str = RUN) -> Path:
-    """A run file beside the inputs whose results go to `out`."""
-    path = inputs / f"{out.name}.yaml"
-    path.write_text(text.replace("OUT", str(out)))
-    return path
+    """A run file in `out` beside links to the inputs, so that its text is the same wherever it stands."""
+    for path in inputs.iterdir():
+        if not (out / path.name).exists():
+            (out / path.name).symlink_to(path)
+    (out / "run.yaml").write_text(text)
+    return out / "run.yaml"
 
 
 def dtm(
@@ -88,13 +90,9 @@ def dtm(
         environment["FAULT"] = fault
     if driver:
         environment["FAULT_DRIVER"] = "1"
-    return subprocess.run(
-        [sys.executable, "-m", "dtm.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=300,
-    )
+    folder = next((Path(str(one)).parent for one in arguments if str(one).endswith(".yaml")), None)
+    command = [sys.executable, "-m", "dtm.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, cwd=folder)
 
 
 @pytest.fixture(scope="session")

@@ -44,6 +44,11 @@ MISTAKES = {
 }  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def damaged(inputs):
     """The inputs, and beside them files that no run can use."""

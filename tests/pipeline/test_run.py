@@ -127,7 +127,14 @@ def test_dry_run_trains_nothing_and_says_why(undisturbed, inputs, tmp_path):
 
 def test_vanilla_recipe_and_baseline_share_their_training(undisturbed, inputs, tmp_path):
     without(undisturbed, tmp_path)
-    done = dtm("run", write_run(inputs, tmp_path), "-s", "baselines=[vanilla_sft]")
+    done = dtm(
+        "run",
+        write_run(inputs, tmp_path),
+        "-s",
+        "baselines=[vanilla_sft]",
+        "-s",
+        "evaluate.models=[base, baselines, merged]",
+    )
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     roles = {model["name"]: model["role"] for model in results["results"]["models"]}

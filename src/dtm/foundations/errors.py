@@ -92,7 +92,10 @@ class WorkerError(DtmError, RuntimeError):
 
 def several(errors: list[DtmError]) -> DtmError:
     """Fold all errors found at once into one, so that a user mends them in one go."""
-    if len(errors) == 1:
-        return errors[0]
-    lines = "\n".join(f"  {number}. {error.message}" for number, error in enumerate(errors, 1))
-    return ConfigError(f"{len(errors)} things are wrong:\n{lines}")
+    flat = [part for error in errors for part in getattr(error, "parts", [error])]
+    if len(flat) == 1:
+        return flat[0]
+    lines = "\n".join(f"  {number}. {error.message}" for number, error in enumerate(flat, 1))
+    folded = ConfigError(f"{len(flat)} things are wrong:\n{lines}")
+    folded.parts = flat  # type: ignore[attr-defined]
+    return folded

@@ -150,6 +150,7 @@ def convert_gguf(path: Path, claim: Claim) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     _no_bars()
+    claim.empty()
     tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     model: Any = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
     model.hf_quantizer = None
@@ -170,6 +171,7 @@ def prepare_base(folder: Path, claim: Claim, *, template: Template) -> dict[str,
     from transformers import AutoTokenizer, GenerationConfig
 
     _no_bars()
+    claim.empty()
     output = claim.output
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if tokenizer.eos_token is None:

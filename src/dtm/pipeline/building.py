@@ -42,6 +42,7 @@ def load(sources: Sequence[Any], seed: int, claim: Claim, progress: Progress) ->
     """Read all sources into examples.arrow; unusable rows go to dropped.jsonl."""
     import dtm.data
 
+    claim.empty()
     examples, card = dtm.data.load(sources, seed, claim.output / "dropped.jsonl", progress)
     examples.save(claim.output / "examples.arrow")
     write_json(claim.output / "card.json", card)
@@ -55,6 +56,7 @@ def render(
     import pyarrow as pa
     from transformers import AutoTokenizer
 
+    claim.empty()
     renderer = Renderer(
         AutoTokenizer.from_pretrained(base), max_length=settings["max_length"], too_long=settings["too_long"]
     )
@@ -119,6 +121,7 @@ def disperse(
     import dtm.disperse
     from dtm.foundations.signals import embed
 
+    claim.empty()
     signals = {}
     if embedding is not None:
         signals["embedding"] = embed(examples, **embedding, seed=seed, threads=threads, progress=progress)
@@ -145,7 +148,12 @@ def merge(
 ) -> dict[str, Any]:  # fmt: skip
     """The merged model's folder."""
     from dtm.merge import merge_models
+    from dtm.merge.writer import JOURNAL
 
+    if not (
+        claim.output / JOURNAL
+    ).exists():  # killed before the first block, or between the last and publishing
+        claim.empty()
     licences = sorted({entry["license"] for entry in checked.config.data if entry.get("license")})
     card = {"title": checked.file.name, "base_model": checked.config.base, "models": [m.name for m in submodels],
             "license": licences, "recipe": checked.file.document.text}  # fmt: skip

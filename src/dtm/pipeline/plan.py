@@ -66,10 +66,9 @@ def show(result: dict[str, Any], console: Any) -> None:
 def _row(record: Record, rate: float | None) -> dict[str, Any]:
     facts = record.facts
     tokens = facts.get("input_tokens", facts.get("tokens"))
-    planned = not record.reused and record.seconds == 0.0
-    seconds = tokens / rate if planned and record.step.name == "train" and rate and tokens else None
+    seconds = tokens / rate if record.planned and record.step.name == "train" and rate and tokens else None
     return {
-        "step": record.label, "kind": record.step.name, "reused": record.reused, "planned": planned,
+        "step": record.label, "kind": record.step.name, "reused": record.reused, "planned": record.planned,
         "why": record.why, "rows": facts.get("rows", facts.get("items")), "tokens": tokens,
         "steps": facts.get("steps") if isinstance(facts.get("steps"), int) else None, "seconds": seconds,
         "disk": facts.get("disk"), "memory": facts.get("memory"), "key": record.step.key,

@@ -26,7 +26,8 @@ class Record:
     step: Step
     reused: bool
     why: str = ""
-    seconds: float = 0.0
+    seconds: float = 0.0  # that the work took, in this run or in the one that did it
+    planned: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -125,6 +126,7 @@ class Steps:
                     done[key] = claim.artifact
                     self._done(work.label, work.what, claim.artifact, reused=True)
                     continue
+                claim.empty()
                 job = Job(work.label, work.function, work.arguments(claim), lock=str(claim.work / "lock"))
                 keys[id(job)] = key
                 jobs.append(job)
@@ -164,6 +166,7 @@ class Steps:
             artifact.manifest["step"], artifact.manifest["settings"], artifact.manifest["inputs"],
             artifact.manifest["seed"], artifact.manifest["numerics"], artifact.manifest["version"],
         )  # fmt: skip
+        seconds = seconds or artifact.manifest["seconds"]
         self.records.append(Record(label, what, step, reused, why, seconds, dict(artifact.facts)))
         self.display.done(label, what, reused=reused, why=why, seconds=seconds, facts=artifact.facts)
 

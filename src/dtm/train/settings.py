@@ -94,6 +94,9 @@ def check_settings(
     known = settings_of("LoraConfig")
     for name, value in lora.items():
         errors += _check(name, value, known, "LoraConfig", where(f"train.lora.{name}"))
+    rank = lora.get("r", LORA_DEFAULTS["r"])
+    if isinstance(rank, int) and rank < 1:
+        errors.append(ConfigError(f"the rank must be 1 or more, not {rank}", where=where("train.lora.r")))
     return Settings(full, {**LORA_DEFAULTS, **lora}, same_adapter_init), errors
 
 
