@@ -118,3 +118,10 @@ def test_an_output_dir_with_strange_files_is_left_alone(damaged, tmp_path):
     with pytest.raises(DtmError, match="files that no run made"):
         run(write_run(damaged, tmp_path), quiet=True)
     assert (tmp_path / "run" / "thesis.tex").read_text() == "mine"
+
+
+def test_a_run_that_cannot_fit_the_disk_is_refused_before_training(damaged, tmp_path, monkeypatch):
+    monkeypatch.setattr("dtm.pipeline.steps.free_bytes", lambda path: 200_000)
+    with pytest.raises(DtmError, match=r"needs about .* GB more of disk.*dtm gc"):
+        run(write_run(damaged, tmp_path), quiet=True)
+    assert not list((tmp_path / ".dtm-store").glob("work/*/scratch/*"))

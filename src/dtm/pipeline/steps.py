@@ -81,8 +81,11 @@ class Steps:
             self._done(label, what, artifact, reused=True)
         return artifact
 
-    def make_all(self, works: Sequence[Work]) -> list[Artifact]:
-        """Steps done by workers, side by side; each is kept as it ends, whatever becomes of the others."""
+    def make_all(self, works: Sequence[Work], later: Mapping[str, Any] | None = None) -> list[Artifact]:
+        """Steps done by workers, side by side; each is kept as it ends, whatever becomes of the others.
+
+        `later` is what steps behind these will need of the disk: work that could not be finished is not begun.
+        """
         found = {work.step.key: self.store.find(work.step) for work in works}
         missing = {work.step.key: work for work in works if found[work.step.key] is None}
         if self.planning:
@@ -90,7 +93,7 @@ class Steps:
             for key, work in missing.items():
                 found[key] = self._plan(work.label, work.what, work.step, work.needs)
         elif missing:
-            self._check_room(*(work.needs for work in missing.values()))
+            self._check_room(*(work.needs for work in missing.values()), later or {})
             found |= self._run(missing)
         for work in works:
             if work.step.key not in missing:
@@ -175,7 +178,7 @@ class Steps:
         free = free_bytes(self.store.root)
         if wanted > free:
             raise ResourceError(
-                f"this step needs about {wanted / 1e9:.1f} GB of disk and {free / 1e9:.1f} GB are free",
+                f"this run needs about {wanted / 1e9:.1f} GB more of disk, and {free / 1e9:.1f} GB are free",
                 where=self.store.root,
                 mend="Free some space (`dtm gc` removes what no run names), or set `store:` and "
                 "`output_dir:` to another disk",

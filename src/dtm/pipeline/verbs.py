@@ -207,7 +207,8 @@ class Run:
         if not self.steps.planning and any(self.steps.store.find(work.step) is None for work in works):
             self._check_values(settings, works[0])
         models = []
-        for (name, _, _), artifact in zip(wanted, self.steps.make_all(works), strict=True):
+        artifacts = self.steps.make_all(works, merge_needs(base, self.checked.config.merge.export))
+        for (name, _, _), artifact in zip(wanted, artifacts, strict=True):
             facts = artifact.facts
             models.append(Model(
                 name, artifact.folder, model_digest(artifact), adapter_of=base if settings.lora else None,
