@@ -114,6 +114,7 @@ class Claim:
         for _, path in walk(self.output):
             _flush(path)
         write_json(self.output / "manifest.json", manifest)
+        manifest = read_json(self.output / "manifest.json")  # as a later run will find it, keys in order
         sync_folder(self.output)
         target = self.store.root / "objects" / self.step.key
         target.parent.mkdir(exist_ok=True)

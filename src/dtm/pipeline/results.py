@@ -111,7 +111,8 @@ def _task(task: Any, form: str, facts: Mapping[str, Any], metric: str | None) ->
 
 
 def _heldout(model: str, artifact: Artifact) -> Iterator[dict[str, Any]]:
-    for source, facts in artifact.facts["sources"].items():
+    sources = artifact.facts["sources"]
+    for source, facts in sorted(sources.items(), key=lambda item: (item[0] != "all", item[0])):
         yield {"model": model, "source": source, **facts}
 
 
