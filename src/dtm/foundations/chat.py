@@ -7,6 +7,7 @@ that has none gets a named one. Loss falls on what the assistant says, the stop 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,6 +59,8 @@ def choose_template(name: str, own: str | None, *, where: object = "chat.templat
                 return Template(file.read())
         except FileNotFoundError:
             raise MissingInput(f"there is no template file {name!r}", where=where) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"the template file {name!r} cannot be read: {error}", where=where) from None
     mend = f"Give auto, {', '.join(TEMPLATES)}, or the path of a .jinja file"
     raise ConfigError(f"there is no chat template {name!r}", where=where, mend=mend)
 
@@ -68,6 +71,10 @@ class Rendered:
 
     input_ids: list[int]
     assistant_mask: list[bool]
+
+
+Spans = list[tuple[int, int]]  # [start, stop) in characters, in order
+_MARKER = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 
 
 class Unusable(Exception):
@@ -87,7 +94,13 @@ class Renderer:
             template = template.get("default")
         if not template:
             raise ModelError("the tokenizer has no chat template", mend="Set chat.template: chatml")
-        self._marked = re.search(r"\{%-?\s*generation\s*-?%\}", template) is not None
+        if not tokenizer.is_fast:
+            raise ModelError(
+                f"the tokenizer {type(tokenizer).__name__} does not tell which text a token stands for",
+                mend="Take a base with a tokenizer.json",
+            )
+        self._template = template
+        self._find = self._marked if _MARKER.search(template) else self._unmarked
         self._stops = stop_tokens(tokenizer)
         self._check()
 
@@ -96,15 +109,12 @@ class Renderer:
         if messages[0]["role"] == "text":
             return self._fit(self._plain(messages[0]["content"]))
         try:
-            if self._marked:
-                rendered = self._by_markers(messages)
-            else:
-                rendered = self._by_prefixes(messages)
+            text, spans = self._find(list(messages))
         except Unusable:
             raise
         except Exception as error:  # jinja raises what the template says, such as "roles must alternate"
             raise Unusable(f"the chat template refused it: {error}") from error
-        return self._fit(rendered)
+        return self._fit(self._tokens(text, spans))
 
     def _fit(self, rendered: Rendered) -> Rendered:
         if not any(rendered.assistant_mask):
@@ -120,22 +130,42 @@ class Renderer:
         """A document: all tokens and the stop token carry loss, a leading BOS does not."""
         tokenizer = self.tokenizer
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        if ids[-1:] != [tokenizer.eos_token_id]:
+            ids = [*ids, tokenizer.eos_token_id]
         head = [tokenizer.bos_token_id] if _adds_bos(tokenizer) else []
-        return Rendered([*head, *ids, tokenizer.eos_token_id], [False] * len(head) + [True] * (len(ids) + 1))
+        return Rendered([*head, *ids], [False] * len(head) + [True] * len(ids))
 
-    def _by_markers(self, messages: Sequence[dict[str, str]]) -> Rendered:
-        output = self.tokenizer.apply_chat_template(
-            list(messages), tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-        )
-        return Rendered(list(output["input_ids"]), [bool(bit) for bit in output["assistant_masks"]])
+    def _tokens(self, text: str, spans: Spans) -> Rendered:
+        """Tokenize once; a token carries loss if any of its text lies in a span [start, stop).
 
-    def _by_prefixes(self, messages: Sequence[dict[str, str]]) -> Rendered:
+        So a token that a tokenizer merges across the start counts, as it does in TRL. One that stands for
+        no text of its own, as some tokenizers place their spaces, counts where it stands.
+        """
+        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        starts = [start for start, _ in encoded["offset_mapping"]]
+        ends = [max(end, start + 1) for start, end in encoded["offset_mapping"]]
+        mask = [False] * len(starts)
+        for start, stop in spans:
+            for place in range(bisect_right(ends, start), bisect_left(starts, stop)):
+                mask[place] = True
+        return Rendered(list(encoded["input_ids"]), mask)
+
+    def _marked(self, messages: list[dict[str, str]]) -> tuple[str, Spans]:
+        """Text and spans of a template that marks what the assistant says with {% generation %}."""
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        rendered: Any = render_jinja_template(
+            conversations=[messages], chat_template=self._template, return_assistant_tokens_mask=True,
+            **self.tokenizer.special_tokens_map,
+        )  # fmt: skip
+        texts, spans = rendered
+        return texts[0], spans[0]
+
+    def _unmarked(self, messages: list[dict[str, str]]) -> tuple[str, Spans]:
         """Without markers: what a turn adds behind its generation prompt is what the assistant said.
 
-        The text is tokenized once; a token carries loss if it starts inside such a span, which is what
-        TRL's prompt/completion rendering gives for one turn.
+        This is what TRL trains of a prompt and its completion, turn by turn.
         """
-        tokenizer = self.tokenizer
         full = self._text(messages)
         spans = []
         for index, message in enumerate(messages):
@@ -146,9 +176,7 @@ class Renderer:
             if not (full.startswith(after) and after.startswith(before)):
                 raise Unusable("the chat template rewrites earlier turns, so turns cannot be told apart")
             spans.append((len(before), len(after)))
-        encoded = tokenizer(full, add_special_tokens=False, return_offsets_mapping=True)
-        mask = [any(start <= place < stop for start, stop in spans) for place, _ in encoded["offset_mapping"]]
-        return Rendered(list(encoded["input_ids"]), mask)
+        return full, spans
 
     def _text(self, messages: Sequence[dict[str, str]], **options: Any) -> str:
         return self.tokenizer.apply_chat_template(list(messages), tokenize=False, **options)
