@@ -83,19 +83,30 @@ def test_the_prompt_at_inference_is_the_beginning_of_what_was_trained():
         assert rendered.assistant_mask[len(ids) - 1 : len(ids) + 1] == [False, True]
 
 
-@pytest.mark.parametrize("prefix_space", [False, True])
-def test_a_tokenizer_whose_spaces_stand_for_no_text(prefix_space):
+@pytest.mark.parametrize("template", [
+    TEMPLATES["chatml"].jinja,
+    "{% for m in messages %}{{ m['role'] + ':  ' }}{% generation %}{{ m['content'] + '<|im_end|>' }}"
+    "{% endgeneration %}{% endfor %}",
+], ids=["chatml", "spaces before the answer"])  # fmt: skip
+def test_a_tokenizer_whose_spaces_stand_for_no_text(template):
     """ByteLevel's trimmed offsets: a run of spaces has none, and HF's own mask then stops at it, and for good."""
     from tokenizers import processors
 
-    tokenizer = tokenizer_with("chatml")
-    tokenizer.backend_tokenizer.post_processor = processors.ByteLevel(
-        trim_offsets=True, add_prefix_space=prefix_space
-    )
-    answers = [" the the", "   ", "and \n", " 👍🏽"]
-    turns = [text for answer in answers for text in ("Hi", answer)]
-    rendered = Renderer(tokenizer, max_length=None)(talk(*turns))
+    tokenizer = tokenizer_with(template + "{# <|im_start|> #}")
+    tokenizer.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
+    answers = [" the the", "   ", "and \n", " 👍🏽", "the"]
+    messages = [{"role": "assistant", "content": answer} for answer in answers]
+    rendered = Renderer(tokenizer, max_length=None)(messages)
     assert said(tokenizer, rendered) == [answer + "<|im_end|>" for answer in answers]
+
+
+def test_a_last_space_that_stands_for_no_text():
+    from tokenizers import processors
+
+    tokenizer = tokenizer_with("chatml")
+    tokenizer.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
+    rendered = Renderer(tokenizer, max_length=None)._tokens("the  and  a", [(4, 9)])
+    assert said(tokenizer, rendered) == [" and "]
 
 
 def test_a_character_of_many_tokens_at_the_end_of_a_turn_counts_whole():

@@ -138,12 +138,13 @@ class Renderer:
     def _tokens(self, text: str, spans: Spans) -> Rendered:
         """Tokenize once; a token carries loss if any of its text lies in a span [start, stop).
 
-        So a token that a tokenizer merges across the start counts, as it does in TRL. One that stands for
-        no text of its own, as some tokenizers place their spaces, counts where it stands.
+        So a token that a tokenizer merges across the start counts, as it does in TRL. A lone space, of which
+        some tokenizers trim all text away so that it is empty and ends where the space ended, has its space
+        back; HF's own mask stops at such a token.
         """
         encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        starts = [start for start, _ in encoded["offset_mapping"]]
-        ends = [max(end, start + 1) for start, end in encoded["offset_mapping"]]
+        starts = [min(start, end - 1) for start, end in encoded["offset_mapping"]]
+        ends = [end for _, end in encoded["offset_mapping"]]
         mask = [False] * len(starts)
         for start, stop in spans:
             for place in range(bisect_right(ends, start), bisect_left(starts, stop)):
