@@ -24,7 +24,11 @@ SIZES = {
 def shapes(size: str) -> dict[str, tuple[int, ...]]:
     """A Llama's tensors, embeddings tied."""
     c = SIZES[size]
-    hidden, inner, head = c["hidden_size"], c["intermediate_size"], c["hidden_size"] // c["num_attention_heads"]
+    hidden, inner, head = (
+        c["hidden_size"],
+        c["intermediate_size"],
+        c["hidden_size"] // c["num_attention_heads"],
+    )
     narrow = head * c["num_key_value_heads"]
     found: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (c["vocab_size"], hidden)}
     for layer in range(c["num_hidden_layers"]):
@@ -38,14 +42,17 @@ def shapes(size: str) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def write_models(folder: Path, size: str, count: int = 4, rank: int = 16, adapters: bool = False) -> None:
+def write_models(
+    folder: Path, size: str, count: int = 4, rank: int = 16, adapters: bool = False, dtype: str = "bfloat16"
+) -> None:
     """`base`, `m0` ... and, if asked, `a0` ... adapters of all linear layers."""
     import torch
     from safetensors.torch import save_file
 
     config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "tie_word_embeddings": True,
-              "torch_dtype": "bfloat16", "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+              "torch_dtype": dtype, "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
               "hidden_act": "silu", "bos_token_id": 1, "eos_token_id": 2, **SIZES[size]}  # fmt: skip
+    kind = getattr(torch, dtype)
     generator = torch.Generator().manual_seed(0)
 
     def normal(shape: tuple[int, ...], scale: float) -> torch.Tensor:
@@ -58,9 +65,9 @@ def write_models(folder: Path, size: str, count: int = 4, rank: int = 16, adapte
         (folder / name / which).write_text(json.dumps(settings, indent=2, sort_keys=True))
 
     base = {name: normal(shape, 0.02) for name, shape in shapes(size).items()}
-    save("base", {name: tensor.bfloat16() for name, tensor in base.items()}, "model.safetensors", config)
+    save("base", {name: tensor.to(kind) for name, tensor in base.items()}, "model.safetensors", config)
     for k in range(count):
-        model = {name: (tensor + normal(tensor.shape, 0.002)).bfloat16() for name, tensor in base.items()}
+        model = {name: (tensor + normal(tensor.shape, 0.002)).to(kind) for name, tensor in base.items()}
         save(f"m{k}", model, "model.safetensors", config)
         if adapters:
             factors = {}

@@ -110,8 +110,9 @@ def _indexed(folder: Path) -> dict[str, Stored]:
     if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
         raise damaged(path, "has no weight_map of names to files")
     tensors: dict[str, Stored] = {}
-    for name in sorted(set(places.values())):
-        for tensor in open_file(_inside(folder, name, path)).values():
+    files = {name: _inside(folder, name, path) for name in sorted(set(places.values()))}
+    for name, file in files.items():
+        for tensor in open_file(file).values():
             if places.get(tensor.name) != name:
                 raise damaged(path, f"says that {tensor.name!r} is not in {name}, and it is")
             tensors[tensor.name] = tensor

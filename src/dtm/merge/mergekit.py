@@ -27,7 +27,7 @@ ONLY = {"filter_wise": False, "nuslerp_row_wise": False, "nuslerp_flatten": True
 SPARSE = {"density": 1.0}
 DEFAULTS = {
     "ties": SPARSE, "dare_linear": SPARSE, "dare_ties": {**SPARSE, "normalize": False}, "breadcrumbs": SPARSE,
-    "breadcrumbs_ties": {**SPARSE, "normalize": False}, "della": {**SPARSE, "normalize": False},
+    "breadcrumbs_ties": {**SPARSE, "normalize": False}, "della": SPARSE,
     "della_linear": SPARSE, "sce": SPARSE,
 }  # fmt: skip
 AROUND_BASE = ("nuslerp", "multislerp")

@@ -70,9 +70,9 @@ def execute(
     from dtm.merge.output import write_beside
     from dtm.merge.writer import Writer, ensure_room, on_disk
 
+    ensure_room(output.absolute().parent, plan)
     folder = _workplace(output)
     writer = Writer(folder, plan, seed)
-    ensure_room(folder, plan, shutil.disk_usage)
     inputs = {one.path for job in plan.jobs for one in (*job.inputs, *([job.base] if job.base else []))}
     try:
         # One BLAS thread: our own threads take blocks, and a matrix product has one order of summation.

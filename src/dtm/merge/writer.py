@@ -7,7 +7,8 @@ its last whole file. `config.json` comes after the weights: until then nothing t
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +115,10 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else -1
 
 
-def ensure_room(folder: Path, plan: Plan, usage: Callable[[Path], Any]) -> None:
-    """Raise ResourceError where the disk cannot hold the output."""
-    free = usage(folder).free
+def ensure_room(folder: Path, plan: Plan) -> None:
+    """Raise ResourceError where the disk below which `folder` stands, or will, cannot hold the output."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    free = shutil.disk_usage(there).free
     if free < plan.bytes_out:
         raise ResourceError(
             f"the output takes {plan.bytes_out / 1e9:.2f} GB and the disk has {free / 1e9:.2f} GB free",
