@@ -85,7 +85,7 @@ def test_the_prompt_at_inference_is_the_beginning_of_what_was_trained():
 
 @pytest.mark.parametrize("template", [
     TEMPLATES["chatml"].jinja,
-    "{% for m in messages %}{{ m['role'] + ':  ' }}{% generation %}{{ m['content'] + '<|im_end|>' }}"
+    "{% for m in messages %}{{ m['role'] + ': \\n' }}{% generation %}{{ m['content'] + '<|im_end|>' }}"
     "{% endgeneration %}{% endfor %}",
 ], ids=["chatml", "spaces before the answer"])  # fmt: skip
 def test_a_tokenizer_whose_spaces_stand_for_no_text(template):
