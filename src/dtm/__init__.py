@@ -1,5 +1,8 @@
 """dtm: instruction tuning as disperse, train, merge - measured against every honest alternative.
 
+    dtm.run("run.yaml")                          # what `dtm run` does; returns the content of results.json
+    dtm.merge.merge("merge.yaml", "out")         # what `dtm merge` does; `dtm.merge` is the merging package
+
 The names below are loaded when they are first used, so that `import dtm` costs nothing.
 """
 
@@ -12,16 +15,19 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "run": "dtm.pipeline",
-    "merge": "dtm.merge",
     "DtmError": "dtm.foundations.errors",
     "Examples": "dtm.foundations.types",
     "Model": "dtm.foundations.types",
     "Store": "dtm.foundations.store",
 }
+_PACKAGES = (
+    "merge",
+)  # a package cannot share its name with a function: importing it would hide the function
 __all__ = ["DtmError", "Examples", "Model", "Store", "__version__", "merge", "run"]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return import_module(f"dtm.{name}")
     if name not in _PLACES:
-        raise AttributeError(f"module 'dtm' has no attribute {name!r}")
     return getattr(import_module(_PLACES[name]), name)

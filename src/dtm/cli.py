@@ -66,6 +66,30 @@ def evaluate(file: File, settings: Setting = [], as_json: Json = False) -> None:
 
 
 @app.command()
+def merge(
+    file: Annotated[Path, typer.Argument(help="A merge file, ours or mergekit's.", metavar="FILE")],
+    out: Annotated[Path, typer.Argument(help="A new folder for the merged model.", metavar="OUT")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, print the plan, write nothing.")
+    ] = False,
+    inspect: Annotated[
+        bool, typer.Option("--inspect", help="Also measure how the updates lie to one another.")
+    ] = False,
+    allow_nonfinite: Annotated[
+        bool, typer.Option("--allow-nonfinite", help="Go on over NaN and infinity in the weights.")
+    ] = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="As many as there are cores by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Merge models or adapters as a merge file says, without a run."""
+    from dtm.pipeline.merging import merge_file, show
+
+    facts = merge_file(file, out, dry_run=dry_run, inspect=inspect, allow_nonfinite=allow_nonfinite,
+                       threads=threads, quiet=as_json)  # fmt: skip
+    typer.echo(json.dumps(facts, indent=2, sort_keys=True) if as_json else show(facts, out))
+
+
+@app.command()
 def report(run_folder: Annotated[Path, typer.Argument(help="A run's output_dir.", metavar="RUN")]) -> None:
     """Write report.html again from a run's results.json."""
     from dtm.foundations.errors import MissingInput
