@@ -20,9 +20,8 @@ _PLACES = {
     "Model": "dtm.foundations.types",
     "Store": "dtm.foundations.store",
 }
-_PACKAGES = (
-    "merge",
-)  # a package cannot share its name with a function: importing it would hide the function
+# A package cannot share its name with a function: importing the one would hide the other.
+_PACKAGES = ("merge",)
 __all__ = ["DtmError", "Examples", "Model", "Store", "__version__", "merge", "run"]
 
 
@@ -30,4 +29,5 @@ def __getattr__(name: str) -> Any:
     if name in _PACKAGES:
         return import_module(f"dtm.{name}")
     if name not in _PLACES:
+        raise AttributeError(f"module 'dtm' has no attribute {name!r}")
     return getattr(import_module(_PLACES[name]), name)
