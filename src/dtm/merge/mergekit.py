@@ -30,6 +30,7 @@ DEFAULTS = {
     "breadcrumbs_ties": {**SPARSE, "normalize": False}, "della": SPARSE,
     "della_linear": SPARSE, "sce": SPARSE,
 }  # fmt: skip
+UNWEIGHTED = ("slerp", "sce", "model_stock", "karcher", "passthrough")  # methods that take no `weight` there
 AROUND_BASE = ("nuslerp", "multislerp")
 ABOUT_BASE = ("task_arithmetic", "ties", "dare_linear", "dare_ties", "della", "della_linear", "breadcrumbs",
               "breadcrumbs_ties", "sce", "model_stock", *AROUND_BASE)  # fmt: skip
@@ -101,6 +102,9 @@ class _Reading:
         """The method with settings from the file, a slice's `middle` and each model's `own` parameters; the weights."""
         common = {**(self.content.get("parameters") or {}), **middle}
         weights = [one.get("weight", common.get("weight", 1.0)) for one in own]
+        if self.name in UNWEIGHTED and any(weight != 1.0 for weight in weights):
+            self.notes.append(f"`weight` changes nothing: mergekit's {self.name} weighs all alike")
+            weights = [1.0] * len(own)
         settings: dict[str, Any] = dict(DEFAULTS.get(self.name, {}))
         if self.name in AROUND_BASE:
             settings["from_base"] = bool(self.content.get("base_model"))
