@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from dtm.foundations.chat import Template
+from dtm.foundations.checkpoint_files import INDEX, check_folder, check_gguf, count_parameters, shards
 from dtm.foundations.errors import MissingInput, ModelError
-from dtm.foundations.files import link, read_json, walk, write_json
+from dtm.foundations.files import link, read_json, write_json
 from dtm.foundations.store import Claim, Digests
 
-PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(@[\w.-]+)?$")
 
 
@@ -66,84 +67,6 @@ def locate(name: str, root: Path, *, where: object = "base") -> Located:
     return Located(name, _download(name, where), "folder")
 
 
-def check_folder(folder: Path, *, where: object) -> None:
-    """A checkpoint folder has a config, a tokenizer, and safetensors files whose headers are true."""
-    config = folder / "config.json"
-    if not config.exists():
-        raise MissingInput("there is no config.json in the model's folder", where=f"{where}: {folder}")
-    try:
-        read_json(config)
-    except ValueError as error:
-        raise ModelError(f"config.json is not JSON: {error}", where=f"{where}: {folder}") from None
-    if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
-        raise MissingInput("there is no tokenizer in the model's folder", where=f"{where}: {folder}")
-    for shard in shards(folder, where=where):
-        check_safetensors(shard, where=where)
-
-
-def shards(folder: Path, *, where: object = None) -> list[Path]:
-    """The safetensors files that hold a folder's weights; an index may not name files outside it."""
-    index = folder / "model.safetensors.index.json"
-    if index.exists():
-        try:
-            names = sorted(set(read_json(index)["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError) as error:
-            raise ModelError(f"its index is damaged: {error}", where=f"{where}: {index}") from None
-        for name in names:
-            if not isinstance(name, str) or Path(name).name != name:
-                raise ModelError(f"its index names {name!r}, outside the folder", where=f"{where}: {index}")
-            if not (folder / name).exists():
-                raise MissingInput(f"the shard {name} is missing", where=f"{where}: {folder}")
-        return [folder / name for name in names]
-    found = sorted(folder.glob("*.safetensors"))
-    if not found:
-        pickles = [path.name for path in folder.iterdir() if path.suffix in PICKLES]
-        if pickles:
-            raise ModelError(
-                f"its weights are pickles ({pickles[0]}), which can run code when they are read",
-                where=f"{where}: {folder}",
-                mend="Convert them: AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW), where "
-                "you trust them",
-            )
-        raise MissingInput("there are no safetensors files in the model's folder", where=f"{where}: {folder}")
-    return found
-
-
-def check_safetensors(path: Path, *, where: object) -> None:
-    """The header parses and describes exactly the bytes that are there; weights are not read."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="np") as file:
-            list(file.keys())
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(
-            f"this checkpoint is corrupt or cut short ({error})",
-            where=f"{where}: {path}",
-            mend="Fetch it again",
-        ) from None
-
-
-def check_gguf(path: Path, *, where: object) -> None:
-    """The file starts as GGUF does and is as long as its last tensor needs."""
-    with open(path, "rb") as file:
-        if file.read(4) != b"GGUF":
-            raise ModelError("this is not a GGUF file", where=f"{where}: {path}")
-    from gguf import GGUFReader
-
-    try:
-        reader = GGUFReader(path)
-        if not reader.tensors:
-            raise ValueError("it holds no tensors")
-    except Exception as error:  # the reader raises what it stumbles over: index, value and key errors
-        text = str(error) or type(error).__name__
-        raise ModelError(
-            f"this GGUF file is corrupt or cut short ({text})",
-            where=f"{where}: {path}",
-            mend="Fetch it again",
-        ) from None
-
-
 def convert_gguf(path: Path, claim: Claim) -> dict[str, Any]:
     """Read a GGUF file through transformers and write an fp32 folder; done once, kept in the store."""
     import torch
@@ -151,8 +74,10 @@ def convert_gguf(path: Path, claim: Claim) -> dict[str, Any]:
 
     _no_bars()
     claim.empty()
-    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    model: Any = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+    source: Any = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
+    with _reading("this GGUF file", path):
+        tokenizer = AutoTokenizer.from_pretrained(**source)
+        model: Any = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
@@ -168,55 +93,34 @@ def prepare_base(folder: Path, claim: Claim, *, template: Template) -> dict[str,
     sub-models, merges and evaluations start from the same rows. Without new tokens the weights are
     the very files of the base, hard-linked.
     """
-    from transformers import AutoTokenizer, GenerationConfig
+    from transformers import AutoTokenizer
 
     _no_bars()
     claim.empty()
     output = claim.output
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with _reading("the tokenizer", folder):
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if tokenizer.eos_token is None:
         raise ModelError("the tokenizer has no eos_token, so nothing could end an answer", where=folder)
     missing = [token for token in template.tokens if token not in tokenizer.get_vocab()]
     if missing:
-        tokenizer.add_special_tokens({"additional_special_tokens": missing})
+        tokenizer.add_special_tokens(
+            {"additional_special_tokens": missing}, replace_extra_special_tokens=False
+        )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.chat_template = template.jinja
     if missing:
-        _add_rows(folder, output, len(tokenizer), missing, tokenizer)
+        _add_rows(folder, output, tokenizer.convert_tokens_to_ids(missing))
     else:
-        for name, path in walk(folder):
-            if is_model_file(name) and (name.endswith(".safetensors") or name in KEPT):
-                link(path, output / name)
+        weights = shards(folder, where="base")
+        index = [] if weights[0].name == "model.safetensors" else [folder / INDEX]
+        for path in (*weights, *index, folder / "config.json"):
+            link(path, output / path.name)
     tokenizer.save_pretrained(output)
     _drop_paths(output)
-    try:
-        generation = GenerationConfig.from_pretrained(folder)
-    except OSError:
-        generation = GenerationConfig.from_model_config(_config(folder))
-    stops = [tokenizer.convert_tokens_to_ids(template.stop)] if template.stop else []
-    generation.eos_token_id = sorted({*_as_list(generation.eos_token_id), tokenizer.eos_token_id, *stops})
-    generation.pad_token_id = tokenizer.pad_token_id
-    generation.save_pretrained(output)
+    _write_generation_config(folder, output, tokenizer, template)
     return {"added_tokens": missing, "parameters": count_parameters(output)}
-
-
-KEPT = frozenset({"config.json", "model.safetensors.index.json"})
-
-
-def count_parameters(folder: Path) -> int:
-    """Values in all tensors of a checkpoint, from the headers alone."""
-    from safetensors import safe_open
-
-    total = 0
-    for shard in shards(folder):
-        with safe_open(shard, framework="np") as file:
-            for name in file.keys():  # noqa: SIM118 - not a mapping
-                count = 1
-                for size in file.get_slice(name).get_shape():
-                    count *= size
-                total += count
-    return total
 
 
 def load_model(folder: Path, settings: Mapping[str, Any], *, device: str) -> Any:
@@ -246,23 +150,59 @@ def _no_bars() -> None:
     logging.disable_progress_bar()
 
 
-def _add_rows(folder: Path, output: Path, size: int, missing: list[str], tokenizer: Any) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM
+@contextmanager
+def _reading(what: str, path: Path) -> Iterator[None]:
+    """Turn what transformers stumbles over in a base's files into a ModelError."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # its readers raise all kinds, the tokenizers library a bare Exception
+        text = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(f"{what} cannot be read: {text}", where=path) from error
 
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", local_files_only=True)
+
+def _write_generation_config(folder: Path, output: Path, tokenizer: Any, template: Template) -> None:
+    """The base's, with every token at which an answer ends.
+
+    `save_pretrained` refuses what some released bases hold (a temperature without sampling), so the file is
+    written as it is.
+    """
+    from transformers import AutoConfig, GenerationConfig
+
+    with _reading("its generation config", folder):
+        if (folder / "generation_config.json").exists():
+            generation = GenerationConfig.from_pretrained(folder, local_files_only=True)
+        else:
+            config = AutoConfig.from_pretrained(folder, local_files_only=True)
+            generation = GenerationConfig.from_model_config(config)
+    stops = [tokenizer.convert_tokens_to_ids(template.stop)] if template.stop else []
+    generation.eos_token_id = sorted({*_as_list(generation.eos_token_id), tokenizer.eos_token_id, *stops})
+    generation.pad_token_id = tokenizer.pad_token_id
+    generation.to_json_file(output / "generation_config.json")
+
+
+def _add_rows(folder: Path, output: Path, places: list[int]) -> None:
+    """Write the model with rows for these new ids, which come after all that the tokenizer knew."""
+    import torch
+
+    with _reading("the model", folder):
+        model = load_model(folder, {}, device="cpu")
     rows = model.get_input_embeddings().weight.shape[0]
-    if size > rows:
-        model.resize_token_embeddings(size, mean_resizing=False)
-    known = min(rows, size - len(missing))
+    if max(places) >= rows:
+        model.resize_token_embeddings(max(places) + 1, mean_resizing=False)
+    known = min(rows, *places)
+    layers = (model.get_input_embeddings(), model.get_output_embeddings())
+    tables = {id(one): one for layer in layers if layer is not None for one in layer.parameters()}
     with torch.no_grad():
-        for layer in {
-            id(x): x for x in (model.get_input_embeddings(), model.get_output_embeddings()) if x
-        }.values():
-            mean = layer.weight[:known].double().mean(0)
-            for token in missing:
-                layer.weight[tokenizer.convert_tokens_to_ids(token)] = mean.to(layer.weight.dtype)
+        for table in tables.values():  # [V, D], tied ones once; an output bias is [V]
+            table[places] = _mean(table[:known])
     model.save_pretrained(output)
+
+
+def _mean(rows: Any) -> Any:
+    """Mean over the first axis, summed in fp64 a block at a time and rounded once."""
+    return (sum(block.double().sum(0) for block in rows.split(1 << 14)) / len(rows)).to(rows.dtype)
 
 
 def _drop_paths(folder: Path) -> None:
@@ -274,12 +214,6 @@ def _drop_paths(folder: Path) -> None:
     write_json(path, config)
 
 
-def _config(folder: Path) -> Any:
-    from transformers import AutoConfig
-
-    return AutoConfig.from_pretrained(folder, local_files_only=True)
-
-
 def _as_list(value: int | list[int] | None) -> list[int]:
     return [] if value is None else value if isinstance(value, list) else [value]
 
@@ -289,6 +223,10 @@ def _in_package(name: str, where: object) -> Located:
     spec = find_spec(package) if package.isidentifier() else None
     places = (spec.submodule_search_locations or []) if spec else []
     files = sorted(path for place in places for path in Path(place).rglob("*.gguf"))
+    if len(files) > 1:
+        names = ", ".join(path.name for path in files)
+        raise ModelError(f"the package {package!r} carries several .gguf files ({names})", where=where,
+                         mend="Give the path of one of them")  # fmt: skip
     if not files:
         raise MissingInput(
             f"no installed package {package!r} carries a .gguf file", where=where,
