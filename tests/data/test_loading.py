@@ -226,3 +226,15 @@ def test_every_row_is_kept_or_dropped_with_a_reason(tmp_path, rows, cut):
     assert (len(examples), len(dropped)) == (card["kept"], card["dropped"])
     assert all(row["reason"] and row["file"] == "a.jsonl" and row["line"] > 1 for row in dropped)
     assert all(json.loads(meta) is not None for meta in examples.column("meta"))
+
+
+def test_places_say_where_each_kept_row_and_its_repeats_stood(tmp_path, write):
+    from dtm.data import load, read_places, resolve
+
+    write("a.jsonl", [pair("q1"), pair("q1"), pair("q2")])
+    write("b.jsonl", [pair("q2"), pair("q3")])
+    sources = resolve([{"path": "a.jsonl"}, {"path": "b.jsonl", "weight": 2}], tmp_path)
+    examples, _ = load(sources, 0, tmp_path / "dropped.jsonl", places=tmp_path / "places.arrow")
+    ids = examples.column("id")
+    found = read_places(tmp_path / "places.arrow", ids)
+    assert [found[one] for one in ids] == [("a.jsonl", 1), ("a.jsonl", 3), ("b.jsonl", 2), ("b.jsonl", 2)]

@@ -57,6 +57,7 @@ def inputs(tmp_path_factory) -> Path:
         for n in range(40)
     ]
     lines = [json.dumps(row) for row in adds] + ["{broken", json.dumps({"instruction": "x", "output": ""})]
+    lines.append(json.dumps({"instruction": "Write much.", "output": "much " * 200}))
     (folder / "adds.jsonl").write_text("\n".join(lines) + "\n")
     (folder / "colours.jsonl").write_text("".join(json.dumps(row) + "\n" for row in colours))
     sums = [

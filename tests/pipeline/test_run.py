@@ -25,7 +25,7 @@ def test_results_follow_their_schema_and_add_up(undisturbed):
     results = json.loads((undisturbed / "run" / "results.json").read_text())
     validate(results)
     data = results["data"]
-    assert data["read"] == 102
+    assert data["read"] == 103
     assert data["kept"] + sum(reason["count"] for reason in data["reasons"]) == data["read"]
     assert sum(portion["rows"] for portion in results["portions"]) == data["train"]
     models = {model["name"]: model for model in results["results"]["models"]}
@@ -33,6 +33,16 @@ def test_results_follow_their_schema_and_add_up(undisturbed):
     assert models["merged"]["tokens"] == sum(portion["trained_tokens"] for portion in results["portions"])
     assert {row["model"] for row in results["results"]["scores"]} == set(models)
     assert all(len(curve["points"]) > 3 for curve in results["curves"])
+
+
+def test_every_row_that_was_left_out_is_there_with_file_line_and_reason(undisturbed):
+    lines = (undisturbed / "run" / "dropped.jsonl").read_text().splitlines()
+    told = [(row["file"], row["line"], row["reason"].split(" (")[0]) for row in map(json.loads, lines)]
+    assert told == [
+        ("adds.jsonl", 61, "broken JSON"),
+        ("adds.jsonl", 62, "empty answer"),
+        ("adds.jsonl", 63, "too long: more than 128 tokens"),
+    ]
 
 
 def test_merged_weights_are_the_exact_average_of_the_updates(undisturbed):

@@ -5,7 +5,7 @@ examples, card = load(sources, seed, dropped)   # the work: reads, maps, dedupli
 """
 
 from dtm.data.formats import FORMATS
-from dtm.data.loading import load
+from dtm.data.loading import load, read_places
 from dtm.data.sources import Source, resolve
 
-__all__ = ["FORMATS", "Source", "load", "resolve"]
+__all__ = ["FORMATS", "Source", "load", "read_places", "resolve"]

@@ -64,9 +64,16 @@ class Progressing:
 
 
 def load(
-    sources: Sequence[Source], seed: int, dropped: Path, progress: Progress | None = None
+    sources: Sequence[Source],
+    seed: int,
+    dropped: Path,
+    progress: Progress | None = None,
+    *,
+    places: Path | None = None,
 ) -> tuple[Examples, dict[str, Any]]:
     """All rows of the sources that can be used, and the card; unusable ones go to `dropped` (JSON Lines).
+
+    Where each kept row stood goes to `places`, an Arrow file of id, file and line: for who drops rows later.
 
     For every source, read = kept + dropped + left_out, and rows = kept + repeated. `dropped` counts
     duplicates too; `left_out` are usable rows that `fraction` and `limit` did not take; `repeated`
@@ -80,18 +87,42 @@ def load(
     # A lone surrogate comes out as \udxxx, which is how JSON writes it.
     with open(dropped, "w", encoding="utf-8", errors="backslashreplace") as aside:
         for source in sources:
-            places: Places = {}
-            table, of_files = _read(source, taken, places, aside, tell)
+            found: Places = {}
+            table, of_files = _read(source, taken, found, aside, tell)
             kept = chosen(table, seed, source.source, fraction=source.fraction, limit=source.limit)
             copies = repeats(kept, seed, source.source, weight=source.weight)
             tables += [kept, *copies]
             cards.append(_card(source, of_files, len(table), len(kept), sum(map(len, copies))))
             tallies += of_files
-            taken |= places if len(kept) == len(table) else _placed(kept, places)
+            taken |= found if len(kept) == len(table) else _placed(kept, found)
     errors = [error for tally in tallies if (error := tally.useless())]
     if errors:
         raise several(errors)
+    if places is not None:
+        _write_places(taken, places)
     return Examples(pa.concat_tables([SCHEMA.empty_table(), *tables])), _total(cards)
+
+
+def read_places(path: Path, ids: Sequence[str]) -> dict[str, tuple[str, int]]:
+    """File and line of the rows of these ids; a repeated row stands where its first stood."""
+    import pyarrow.compute as pc
+
+    table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    wanted = pa.array(sorted({identity.split("#")[0] for identity in ids}), pa.string())
+    rows = table.filter(pc.is_in(table["id"], value_set=wanted)).to_pylist()
+    found = {row["id"]: (row["file"], row["line"]) for row in rows}
+    return {identity: found[identity.split("#")[0]] for identity in ids}
+
+
+def _write_places(taken: Places, path: Path) -> None:
+    columns = {
+        "id": pa.array([key.hex() for key in taken], pa.string()),
+        "file": pa.array([file for file, _ in taken.values()], pa.string()).dictionary_encode(),
+        "line": pa.array([line for _, line in taken.values()], pa.int64()),
+    }
+    table = pa.table(columns)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
 
 
 def _read(

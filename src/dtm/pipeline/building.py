@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,8 @@ def load(sources: Sequence[Any], seed: int, claim: Claim, progress: Progress) ->
     import dtm.data
 
     claim.empty()
-    examples, card = dtm.data.load(sources, seed, claim.output / "dropped.jsonl", progress)
+    examples, card = dtm.data.load(sources, seed, claim.output / "dropped.jsonl", progress,
+                                    places=claim.output / "places.arrow")  # fmt: skip
     examples.save(claim.output / "examples.arrow")
     write_json(claim.output / "card.json", card)
     return {"read": card["read"], "kept": card["kept"]}
@@ -74,31 +74,26 @@ def render(
             ids.clear()
             masks.clear()
 
-    dropped: dict[str, int] = {}
-    with open(claim.output / "dropped.jsonl", "w", encoding="utf-8") as file:
-        for index, row in enumerate(examples.rows(BATCH)):
-            try:
-                rendered = renderer(row["messages"])
-            except Unusable as reason:
-                text = str(reason)
-                dropped[text] = dropped.get(text, 0) + 1
-                meta = json.loads(row["meta"] or "{}")
-                line = {"id": row["id"], "source": row["source"], "reason": text, "file": meta.get("file"),
-                        "line": meta.get("line"), "row": canonical(row["messages"])[:500]}  # fmt: skip
-                file.write(canonical(line) + "\n")
-                continue
-            kept.append(index)
-            ids.append(rendered.input_ids)
-            masks.append(rendered.assistant_mask)
-            if len(ids) == BATCH:
-                flush()
-                progress(index, len(examples))
+    dropped: list[tuple[dict[str, Any], str]] = []
+    for index, row in enumerate(examples.rows(BATCH)):
+        try:
+            rendered = renderer(row["messages"])
+        except Unusable as reason:
+            dropped.append((row, str(reason)))
+            continue
+        kept.append(index)
+        ids.append(rendered.input_ids)
+        masks.append(rendered.assistant_mask)
+        if len(ids) == BATCH:
+            flush()
+            progress(index, len(examples))
     flush()
     if not kept:
         raise DataError(
             f"not one of {len(examples)} rows could be rendered", where="data",
-            mend=f"The reasons: {'; '.join(sorted(dropped)[:3])}",
+            mend=f"The reasons: {'; '.join(sorted({reason for _, reason in dropped})[:3])}",
         )  # fmt: skip
+    _write_dropped(dropped, loaded / "places.arrow", claim.output / "dropped.jsonl")
     whole = examples.take(kept).table
     tokens = pa.Table.from_batches(batches)
     for name in TOKENS.names:
@@ -106,9 +101,21 @@ def render(
     train, dev = _split(Examples(whole), settings["dev"], seed)
     train.save(claim.output / "train.arrow")
     dev.save(claim.output / "dev.arrow")
-    facts = {"train": _count(train), "dev": _count(dev), "dropped": dropped}
+    facts = {"train": _count(train), "dev": _count(dev), "dropped": len(dropped)}
     write_json(claim.output / "card.json", {**facts, "sources": _by_source(train)})
     return {**facts, "rows": len(train), "tokens": facts["train"]["trained_tokens"]}
+
+
+def _write_dropped(dropped: Sequence[tuple[dict[str, Any], str]], places: Path, target: Path) -> None:
+    from dtm.data import read_places
+
+    stood = read_places(places, [row["id"] for row, _ in dropped])
+    with open(target, "w", encoding="utf-8") as file:
+        for row, reason in dropped:
+            name, line = stood[row["id"]]
+            record = {"file": name, "line": line, "reason": reason, "source": row["source"],
+                      "row": canonical(row["messages"])[:500]}  # fmt: skip
+            file.write(canonical(record) + "\n")
 
 
 def disperse(

@@ -104,7 +104,8 @@ class Run:
         )  # fmt: skip
         limit = self.checked.train.args["max_length"]
         settings = {"max_length": limit, "too_long": config.chat.too_long, "dev": config.dev.fraction}
-        inputs = {"examples": loaded.digest, "tokenizer": building.tokenizer_digest(base.folder, digests)}
+        rows = loaded.manifest["files"]["examples.arrow"]
+        inputs = {"examples": rows, "tokenizer": building.tokenizer_digest(base.folder, digests)}
         rendered = self.steps.make(
             "render", "messages to tokens",
             Step("render", settings, inputs, derive(self.seed, "dev")),
