@@ -99,7 +99,7 @@ class Run:
         prints = [source.fingerprint(digests) for source in sources]
         loaded = self.steps.make(
             "load", "reading the data",
-            Step("load", {"entries": prints}, seed=derive(self.seed, "load")),
+            Step("load", {"entries": prints}, seed=derive(self.seed, "load"), version=2),
             lambda claim: building.load(sources, self.seed, claim, self._progress("load")),
         )  # fmt: skip
         limit = self.checked.train.args["max_length"]
@@ -122,7 +122,7 @@ class Run:
         bound, k = self.checked.disperse, section.k
         if k > examples.count:
             raise DataError(
-                f"{examples.count} rows cannot fill {k} portions", where="disperse.k",
+                f"{examples.count} rows cannot fill {k} portions", where=self.checked.file.where("disperse.k"),
                 mend=f"Set k to {examples.count} or less, or add data",
             )  # fmt: skip
         settings: dict[str, Any] = {"k": k, **bound.key}
@@ -172,10 +172,11 @@ class Run:
             "base": prepared.digest,
             **{f"model {i}": model.digest for i, model in enumerate(submodels)},
         }
+        seed = derive(self.seed, "merge")
         artifact = self.steps.make(
             "merge", f"{bound.method.name} of {len(submodels)} sub-models",
-            Step("merge", settings, inputs, derive(self.seed, "merge"), {"device": "cpu"}),
-            lambda claim: building.merge(self.checked, prepared, submodels, bound, weights, form, claim,
+            Step("merge", settings, inputs, seed, {"device": "cpu"}, version=2),
+            lambda claim: building.merge(self.checked, prepared, submodels, bound, weights, seed, form, claim,
                                          self._progress("merge")),
             heavy=True, needs=merge_needs(prepared, section.export) if self.steps.planning else {},
         )  # fmt: skip
