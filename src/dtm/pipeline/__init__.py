@@ -98,6 +98,5 @@ def _finish(this: Run, models: list[tuple[Model, str]], evaluated: Any, command:
     results = assemble(this, models, evaluated, command=command)
     write_json(this.steps.folder / "results.json", results)
     render(results, this.steps.folder)
-    folder.save_keys(this)
-    this.steps.save()
+    this.steps.save(whole=this.until == STAGES[-1])
     return results

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dtm.foundations.files import link, link_tree, read_json, write_json, write_text
+from dtm.foundations.files import link, link_tree, read_json, write_text
 from dtm.foundations.store import Artifact
 from dtm.foundations.types import Model
 from dtm.pipeline.verbs import Run
@@ -65,12 +65,6 @@ def show_evaluation(run: Run, evaluated: dict[tuple[str, str, str], Artifact]) -
     for path in list(root.rglob("*.*")) if root.exists() else []:
         if path.is_file() and path not in wanted:
             path.unlink()
-
-
-def save_keys(run: Run) -> None:
-    """Which artifacts this folder names; `dtm gc` keeps them."""
-    keys = sorted({record.step.key for record in run.steps.records})
-    write_json(run.steps.folder / "keys.json", keys)
 
 
 def named_keys(store: Path) -> tuple[set[str], list[Path]]:

@@ -53,7 +53,8 @@ class Steps:
         self.planning, self.folder = planning, folder
         self.records: list[Record] = []
         self.planned: list[Work] = []  # works that planning left undone
-        self._before = self._last_run()
+        self._before = self._read("steps.json", {})
+        self._named = set(self._read("keys.json", []))
 
     def make(
         self,
@@ -66,6 +67,7 @@ class Steps:
         needs: Mapping[str, Any] | None = None,
     ) -> Artifact:
         """A step done in this process."""
+        self._name(step.key)
         artifact = self.store.find(step)
         if artifact is None and self.planning and heavy:
             return self._plan(label, what, step, needs or {})
@@ -86,6 +88,7 @@ class Steps:
 
         `later` is what steps behind these will need of the disk: work that could not be finished is not begun.
         """
+        self._name(*(work.step.key for work in works))
         found = {work.step.key: self.store.find(work.step) for work in works}
         missing = {work.step.key: work for work in works if found[work.step.key] is None}
         if self.planning:
@@ -108,10 +111,18 @@ class Steps:
         changes = _differences(before, step.fields)
         return "; ".join(changes) if changes else "its result is gone from the store"
 
-    def save(self) -> None:
-        """Remember the steps' keys in the run folder, for the next plan's reasons."""
-        steps = {record.label: record.step.fields for record in self.records}
-        write_json(self.folder / "steps.json", steps)
+    def save(self, *, whole: bool) -> None:
+        """Remember what each step depended on, for the next plan; after a `whole` run, name its keys alone."""
+        write_json(self.folder / "steps.json", {record.label: record.step.fields for record in self.records})
+        if whole:
+            self._named = {record.step.key for record in self.records}
+            write_json(self.folder / "keys.json", sorted(self._named))
+
+    def _name(self, *keys: str) -> None:
+        """Let the run folder name the keys before they are looked for: `gc` spares them from now on."""
+        if not self._named.issuperset(keys):
+            self._named.update(keys)
+            write_json(self.folder / "keys.json", sorted(self._named))
 
     def _run(self, missing: dict[str, Work]) -> dict[str, Artifact]:
         done: dict[str, Artifact] = {}
@@ -184,11 +195,12 @@ class Steps:
                 "`output_dir:` to another disk",
             )
 
-    def _last_run(self) -> dict[str, Any]:
+    def _read(self, name: str, default: Any) -> Any:
+        """What the last run left in the folder."""
         try:
-            return read_json(self.folder / "steps.json")
+            return read_json(self.folder / name)
         except (OSError, ValueError):
-            return {}
+            return default
 
 
 def _differences(before: Any, after: Any, prefix: str = "") -> list[str]:
