@@ -1,4 +1,8 @@
-"""YAML as users mean it: `3e-4` is a number, `on` is a word, a key said twice is an error, keys have lines."""
+"""YAML as users mean it: `3e-4` is a number, `on` is a word, a key said twice is an error, keys have lines.
+
+PyYAML reads YAML 1.1, in which 3e-4 is text, `on` is true, 2024-05-01 is a date, 1:30 is 90 and the revision
+0123456 is 42798. Here numbers are decimal (or 0x, 0b) and what is neither number, boolean nor null is text.
+"""
 
 from __future__ import annotations
 
@@ -11,25 +15,25 @@ import yaml
 
 from dtm.foundations.errors import ConfigError, MissingInput
 
-_OURS = ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")
+_BOOL, _INT, _FLOAT, _DATE = (f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float", "timestamp"))
+_OURS = (_BOOL, _INT, _FLOAT, _DATE)
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader whose numbers and booleans follow YAML 1.2: 1e-4 is no text, and `on` no boolean."""
+    """SafeLoader with our own plain scalars."""
 
 
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag not in _OURS]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-_FLOAT = r"[-+]?(?:(?:\d[\d_]*\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+)"
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(rf"^(?:{_FLOAT}|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"),
-    list("-+.0123456789"),
-)  # fmt: skip
+_PLACES = r"[-+]?(?:(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+)"
+for _tag, _pattern, _first in (
+    (_BOOL, r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    (_INT, r"[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F]+|0b[01]+)", "-+0123456789"),
+    (_FLOAT, rf"{_PLACES}|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+.0123456789"),
+):
+    _Loader.add_implicit_resolver(_tag, re.compile(rf"(?:{_pattern})\Z"), list(_first))
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ def load(path: Path | str) -> Document:
         raise ConfigError("this is a folder, not a run file", where=path) from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"this is not UTF-8 text: {error}", where=path) from None
+    except OSError as error:
+        raise ConfigError(f"the file cannot be read: {error.strerror}", where=path) from None
     return parse(text, path)
 
 
@@ -70,14 +76,16 @@ def parse(text: str, path: Path | None = None) -> Document:
         node = yaml.compose(text, Loader=_Loader)
         lines: dict[str, int] = {}
         if node is not None:
-            _walk(node, "", lines)
+            _walk(node, "", lines, set(), ())
         values = yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else path
         raise ConfigError(f"this is not valid YAML: {error.problem}", where=where) from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"this is not valid YAML: {error}", where=path) from None
+    except (yaml.YAMLError, ValueError) as error:  # a number of more digits than Python reads
+        raise ConfigError(f"this is not valid YAML: {' '.join(str(error).split())}", where=path) from None
+    except RecursionError:
+        raise ConfigError("this is nested too deeply", where=path) from None
     if values is None:
         raise ConfigError("the file is empty", where=path, mend="See `dtm schema` for what a run file says")
     if not isinstance(values, dict):
@@ -85,18 +93,27 @@ def parse(text: str, path: Path | None = None) -> Document:
     return Document(values, lines, path, text)
 
 
-def _walk(node: yaml.Node, prefix: str, lines: dict[str, int]) -> None:
+def _walk(
+    node: yaml.Node, prefix: str, lines: dict[str, int], known: set[int], above: tuple[int, ...]
+) -> None:
+    """Note the line of every key; what an alias repeats is walked once, so ten lines cannot make a billion."""
+    if id(node) in above:
+        raise yaml.MarkedYAMLError(problem=f"{prefix!r} holds itself", problem_mark=node.start_mark)
+    if id(node) in known:
+        return
+    known.add(id(node))
+    above = (*above, id(node))
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             name = f"{prefix}.{key.value}" if prefix else str(key.value)
             if name in lines:
                 raise yaml.MarkedYAMLError(problem=f"{name!r} is said twice", problem_mark=key.start_mark)
             lines[name] = key.start_mark.line + 1
-            _walk(value, name, lines)
+            _walk(value, name, lines, known, above)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             lines[f"{prefix}.{index}"] = value.start_mark.line + 1
-            _walk(value, f"{prefix}.{index}", lines)
+            _walk(value, f"{prefix}.{index}", lines, known, above)
 
 
 def assign(values: dict[str, Any], dotted: str) -> None:
@@ -110,7 +127,11 @@ def assign(values: dict[str, Any], dotted: str) -> None:
     *parents, last = key.strip().split(".")
     for name in parents:
         target = _step(target, name, key)
-    value = yaml.load(text, Loader=_Loader) if text.strip() else None
+    try:
+        value = yaml.load(text, Loader=_Loader) if text.strip() else None
+    except (yaml.YAMLError, ValueError) as error:
+        problem = getattr(error, "problem", None) or error
+        raise ConfigError(f"{text!r} is not valid YAML: {problem}", where=f"-s {key}") from None
     if isinstance(target, list):
         target[_index(target, last, key)] = value
     else:
@@ -118,16 +139,16 @@ def assign(values: dict[str, Any], dotted: str) -> None:
 
 
 def _step(target: Any, name: str, key: str) -> Any:
-    if isinstance(target, list):
-        return target[_index(target, name, key)]
-    if target.get(name) is None:
-        target[name] = {}
-    if not isinstance(target[name], dict | list):
+    """What stands under `name`, a mapping made where there is nothing."""
+    place: Any = _index(target, name, key) if isinstance(target, list) else name
+    if (target[place] if isinstance(target, list) else target.get(place)) is None:
+        target[place] = {}
+    if not isinstance(target[place], dict | list):
         raise ConfigError(f"`{name}` is a single value, it holds no `{key}`", where=f"-s {key}")
-    return target[name]
+    return target[place]
 
 
 def _index(target: list[Any], name: str, key: str) -> int:
-    if not name.isdigit() or int(name) >= len(target):
+    if not name.isdecimal() or int(name) >= len(target):
         raise ConfigError(f"`{name}` is no place in a list of {len(target)}", where=f"-s {key}")
     return int(name)
