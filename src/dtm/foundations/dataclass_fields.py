@@ -42,7 +42,8 @@ def settings_of(name: str) -> dict[str, Setting]:
     if spec is None or not spec.submodule_search_locations:
         raise StoreError(f"the package {package!r} is not installed", mend=f"pip install {package}")
     source = Path(spec.submodule_search_locations[0]) / file
-    for node in ast.parse(source.read_text(encoding="utf-8")).body:
+    text = source.read_text(encoding="utf-8") if source.exists() else ""
+    for node in ast.parse(text).body:
         if isinstance(node, ast.ClassDef) and node.name == name:
             break
     else:

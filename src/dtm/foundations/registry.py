@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -72,7 +73,8 @@ class Method:
         if errors:
             raise several(errors)
         defaults = {n: p.default for n, p in known.items() if p.default is not inspect.Parameter.empty}
-        return Bound(self, {**defaults, **settings})
+        given = {name: _as(known[name].annotation, value) for name, value in settings.items()}
+        return Bound(self, {**defaults, **given})
 
 
 @dataclass(frozen=True)
@@ -170,10 +172,17 @@ def accepts(annotation: Any, value: Any) -> bool:
     if origin is dict or origin is typing.get_origin(typing.Mapping[str, int]):
         return isinstance(value, Mapping)
     if annotation is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if annotation is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, annotation) if annotation in (bool, str, dict, list) else True
+
+
+def _as(annotation: Any, value: Any) -> Any:
+    """A whole number given for a real one becomes real: 1 and 1.0 are one setting, with one key."""
+    options = typing.get_args(annotation) or (annotation,)
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if is_whole and float in options and int not in options else value
 
 
 def describe(annotation: Any) -> str:
@@ -182,5 +191,11 @@ def describe(annotation: Any) -> str:
         return "one of " + ", ".join(repr(one) for one in typing.get_args(annotation))
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return " or ".join(describe(one) for one in typing.get_args(annotation))
-    words = {float: "a number", int: "a whole number", bool: "true or false", str: "text", type(None): "null"}
+    words = {
+        float: "a finite number",
+        int: "a whole number",
+        bool: "true or false",
+        str: "text",
+        type(None): "null",
+    }
     return words.get(annotation, str(annotation))
