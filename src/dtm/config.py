@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -80,6 +81,13 @@ class Merge(_Method):
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
 
 
+class Backend(_Section):
+    """A model of lm-eval's registry and its arguments."""
+
+    model: str
+    model_args: dict[str, Any] = {}
+
+
 class Evaluate(_Section):
     """Which models meet which tasks. `backend` goes to lm-eval: {model: hf, model_args: {...}}."""
 
@@ -89,7 +97,7 @@ class Evaluate(_Section):
     format: Literal["raw", "chat", "both"] = "raw"
     batch_size: int = Field(default=8, ge=1)
     heldout: bool = True
-    backend: dict[str, Any] | None = None
+    backend: Backend | None = None
 
 
 class Launch(_Section):
@@ -187,10 +195,24 @@ def read(source: Path | str | Mapping[str, Any], settings: Sequence[str] = ()) -
 
 
 def _validate(document: Document) -> Config:
+    if wrong := [
+        ConfigError("this is not a finite number", where=document.where(key))
+        for key in _not_finite(document.values)
+    ]:
+        raise several(list(wrong))
     try:
         return Config.model_validate(document.values)
     except ValidationError as error:
         raise several(list(_explain(error.errors(), document))) from None
+
+
+def _not_finite(value: Any, key: str = "") -> Iterator[str]:
+    """Keys of NaN and infinity: no setting means them, and a store key cannot hold them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield key
+    places = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for name, one in places:
+        yield from _not_finite(one, f"{key}.{name}" if key else str(name))
 
 
 def _explain(errors: Sequence[Any], document: Document) -> Iterator[DtmError]:
@@ -224,6 +246,7 @@ def _known_keys(place: tuple[Any, ...]) -> list[str]:
     for part in place:
         if isinstance(part, str) and part in model.model_fields:
             annotation = model.model_fields[part].annotation
-            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-                model = annotation
+            for one in (annotation, *get_args(annotation)):
+                if isinstance(one, type) and issubclass(one, BaseModel):
+                    model = one
     return sorted(field.alias or name for name, field in model.model_fields.items())

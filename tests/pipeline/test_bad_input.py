@@ -39,6 +39,30 @@ MISTAKES = {
     ),
     "two mistakes at once": (("dev:", "merge: {method: nope}\nseed: -1\ndev:"), r"seed"),
     "wrong template": (("dev:", "chat: {template: chatlm}\ndev:"), r"no chat template 'chatlm'.*chatml"),
+    "a model for a method that takes two": (
+        ("k: 2", "k: 3"),
+        ("dev:", "merge: {method: slerp}\ndev:"),
+        r"'slerp' merges 2 models, and disperse.k is 3",
+    ),
+    "an adapter from a method without": (
+        ("dev:", "merge: {method: ties, export: adapter}\ndev:"),
+        r"merge.export: 'ties' does not merge to an adapter",
+    ),
+    "factors of full sub-models": (
+        ("  lora: {r: 4, lora_alpha: 8, lora_dropout: 0.1}\n", ""),
+        ("dev:", "merge: {method: lora_svd, rank: 4}\ndev:"),
+        r"'lora_svd' merges adapters",
+    ),
+    "a number that is none": (("1e-3", ".nan"), r"run.yaml:\d+: train.args.learning_rate: this is not a finite"),
+    "wrong dtype": (("dev:", "model: {dtype: float33}\ndev:"), r"no dtype 'float33'.*'float32'"),
+    "code of others": (("dev:", "model: {trust_remote_code: true}\ndev:"), r"a model's own code is never run"),
+    "quantised full training": (
+        ("  lora: {r: 4, lora_alpha: 8, lora_dropout: 0.1}\n", ""),
+        ("dev:", "model: {quantization: {load_in_4bit: true}}\ndev:"),
+        r"a quantised base trains adapters only",
+    ),
+    "wrong key of a backend": (("  models:", "  backend: {modle: hf}\n  models:"), r"Did you mean `model`\?"),
+    "a recipe twice": (("dev:", "baselines: [vanilla_sft, vanilla_sft]\ndev:"), r"'vanilla_sft' would be run twice"),
     "not YAML": (("base: model", "base: [model"), r"not valid YAML"),
     "a key twice": (("base: model", "base: model\nbase: other"), r"'base' is said twice"),
 }  # fmt: skip

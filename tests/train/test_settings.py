@@ -24,6 +24,8 @@ def told(args, lora=None):
         ({"packing": 1}, None, "train.args.packing: 1 is not bool."),
         ({"max_steps": 1.5}, None, "train.args.max_steps: 1.5 is not int."),
         ({"learning_rate": 0}, None, "train.args.learning_rate: learning_rate must be above 0, not 0."),
+        ({"save_only_model": True}, None, "train.args.save_only_model: `save_only_model` cannot be set here: a killed"
+                                          " run would go on with other numbers than an undisturbed one."),
         ({"seed": 3}, None, "train.args.seed: `seed` cannot be set here: the top-level seed governs all."),
         ({}, {"lora_alfa": 8}, "train.lora.lora_alfa: there is no setting of LoraConfig 'lora_alfa'."
                                " Did you mean 'lora_alpha'?"),

@@ -92,6 +92,13 @@ def test_a_loss_that_is_not_finite_stops_with_a_message(job):
     assert not (Path(job["output"]) / "model.safetensors").exists()
 
 
+def test_a_loss_that_is_not_finite_is_told_even_where_nothing_is_logged(job):
+    job["lora"] = None
+    job["args"] |= {"learning_rate": 1e30, "max_grad_norm": 0.0, "warmup_steps": 0, "logging_strategy": "no"}
+    with pytest.raises(TrainingError, match=r"submodel-0 is (nan|inf)"):
+        train(job, silent)
+
+
 def test_resuming_past_a_corrupt_checkpoint_gives_the_same_bytes(job, tmp_path):
     job["lora"]["lora_dropout"] = 0.2
     train(job, silent)

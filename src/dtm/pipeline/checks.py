@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ import dtm.merge.methods
 import dtm.recipes  # noqa: F401
 from dtm.config import Config, Recipe, RunFile
 from dtm.foundations.chat import Template, choose_template
-from dtm.foundations.errors import ConfigError, DtmError, several
+from dtm.foundations.errors import ConfigError, DtmError, MissingInput, several
 from dtm.foundations.models import Located, locate
-from dtm.foundations.registry import Bound, registry
+from dtm.foundations.registry import Bound, registry, unknown
 from dtm.foundations.signals import check_embedder
 from dtm.train import Settings, check_settings
+
+DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,9 @@ def check(file: RunFile) -> Checked:
         where = file.where("disperse.embedder")
         attempt(lambda: check_embedder(config.disperse.embedder, where=where))
     merge = attempt(lambda: _bind("merge", config.merge, file))
-    attempt(lambda: _check_merge(file))
+    attempt(lambda: _check_merge(file, merge))
+    attempt(lambda: _check_baselines(file))
+    attempt(lambda: _check_model(file))
     chosen = attempt(
         lambda: tasks.resolve(config.evaluate.tasks, file.root, limit=config.evaluate.limit, where=file.where)
     )
@@ -98,9 +103,37 @@ def _bind(kind: str, section: Any, file: RunFile) -> Bound:
     return registry(kind).bind(section.method, section.own, where=file.where(kind))
 
 
-def _check_merge(file: RunFile) -> None:
+def _check_baselines(file: RunFile) -> None:
+    """A model's name is its recipe's, so a recipe stands in a run once."""
+    names = [file.config.recipe.method, *(one.method for one in file.config.baselines)]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"{twice[0]!r} would be run twice", where=file.where("baselines"),
+                          mend="Name each recipe once, and none that is `recipe` already")  # fmt: skip
+
+
+def _check_model(file: RunFile) -> None:
+    """What would fail when the first worker loads the model, and what may run code of others."""
+    options, where = file.config.model, file.where
+    if options.get("trust_remote_code"):
+        raise ConfigError("a model's own code is never run", where=where("model.trust_remote_code"),
+                          mend="Use a model whose architecture transformers has")  # fmt: skip
+    dtype = options.get("dtype", "auto")
+    if dtype not in DTYPES:
+        raise unknown("dtype", str(dtype), DTYPES, where=where("model.dtype"))
+    if options.get("quantization"):
+        if file.config.train.lora is None:
+            raise ConfigError("a quantised base trains adapters only, and there is no train.lora",
+                              where=where("model.quantization"), mend="Add train.lora")  # fmt: skip
+        if find_spec("bitsandbytes") is None:
+            raise MissingInput("quantisation needs the package bitsandbytes", where=where("model.quantization"),
+                               mend="Run `pip install bitsandbytes`, or leave it out")  # fmt: skip
+
+
+def _check_merge(file: RunFile, bound: Bound | None) -> None:
     config, where = file.config, file.where
     merge = config.merge
+    if bound is not None:
+        _check_method(file, bound)
     if isinstance(merge.weights, list):
         if len(merge.weights) != config.disperse.k:
             raise ConfigError(
@@ -117,6 +150,26 @@ def _check_merge(file: RunFile) -> None:
             where=where(f"merge.{key}"),
             mend=f"Add train.lora, or leave {key} out",
         )
+
+
+def _check_method(file: RunFile, bound: Bound) -> None:
+    """What the engine would refuse once it has sub-models: their number, and adapters where it needs them."""
+    config, where, name = file.config, file.where, bound.method.name
+    least, most = bound.method.properties.get("models", (1, None))
+    k = config.disperse.k
+    if k < least or (most is not None and k > most):
+        takes = f"{least}" if least == most else f"{least} or more" if most is None else f"{least} to {most}"
+        raise ConfigError(f"{name!r} merges {takes} models, and disperse.k is {k}", where=where("merge.method"))
+    factors = bound.method.properties.get("form") == "factors"
+    if factors and config.train.lora is None:
+        raise ConfigError(f"{name!r} merges adapters, and there is no train.lora", where=where("merge.method"),
+                          mend="Add train.lora, or use `linear`")  # fmt: skip
+    for key, value in (("space", config.merge.space), ("export", config.merge.export)):
+        if value == "adapter" and name != "linear" and not factors:
+            raise ConfigError(
+                f"{name!r} does not merge to an adapter", where=where(f"merge.{key}"),
+                mend="Use `linear`, or a method of adapters such as lora_svd",
+            )  # fmt: skip
 
 
 def _threads(file: RunFile) -> int:

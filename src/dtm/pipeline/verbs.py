@@ -253,8 +253,9 @@ class Run:
 
     def _evaluation(self, model: Model, task: Any, form: str) -> Work:
         config = self.checked.config
+        backend = config.evaluate.backend and config.evaluate.backend.model_dump()
         settings = {"task": task.fingerprint, "format": form, "batch_size": config.evaluate.batch_size,
-                    "model": config.model, "backend": config.evaluate.backend}  # fmt: skip
+                    "model": config.model, "backend": backend}  # fmt: skip
         step = Step(
             "evaluate", settings, _model_inputs(model), derive(self.seed, "evaluate"), self.checked.numerics
         )
@@ -262,7 +263,7 @@ class Run:
         def arguments(claim: Claim) -> dict[str, Any]:
             return {
                 **_model_job(model), "task": task.spec, "output": str(claim.output), "chat": form == "chat",
-                "batch_size": config.evaluate.batch_size, "backend": config.evaluate.backend,
+                "batch_size": config.evaluate.batch_size, "backend": backend,
                 **_loading(config.model), "max_length": None,
                 "device": self.checked.device, "threads": self.checked.threads,
                 "seed": derive32(self.seed, "evaluate"),

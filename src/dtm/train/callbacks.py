@@ -41,7 +41,7 @@ class Watch(TrainerCallback):
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
     ) -> None:
-        for key in ("loss", "grad_norm"):
+        for key in ("loss", "grad_norm", "train_loss"):  # the last is told even where logging is off
             if logs and key in logs:
                 check_finite(float(logs[key]), self.name, state.global_step)
         if logs and "loss" in logs:

@@ -16,11 +16,15 @@ UNKEYED = ("logging_", "save_", "hub_", "report_to", "run_name", "output_dir", "
            "dataloader_num_workers", "dataloader_pin_memory", "log_level", "project", "trackio")  # fmt: skip
 # Ours to set: a user who sets them would break resuming, or be ignored.
 RENDERED, EVALUATED = "the data is rendered before: see docs/data.md", "`evaluate:` says what is evaluated"
+RESUMES = "a killed run would go on with other numbers than an undisturbed one"
 RESERVED = {
     "output_dir": "the top-level output_dir says where results go",
     "seed": "the top-level seed governs all",
     "data_seed": "the top-level seed governs all",
     "resume_from_checkpoint": "a run always resumes",
+    "save_only_model": RESUMES,
+    "ignore_data_skip": RESUMES,
+    "auto_find_batch_size": "the batch size is part of what is reproduced",
     "do_train": "`dtm run` trains",
     "do_eval": EVALUATED,
     "eval_strategy": EVALUATED,
