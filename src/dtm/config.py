@@ -71,11 +71,30 @@ class Train(_Section):
     same_adapter_init: bool = True
 
 
+class Search(_Section):
+    """Weights that are searched for on dev: on `dev.tasks` (those named, or all), else on the held-out loss.
+
+    `budget` is the number of candidates that are merged and scored.
+    """
+
+    search: Literal["cma_es", "greedy", "uniform_grid"]
+    on: Literal["dev"] = "dev"
+    tasks: list[str] = []
+    budget: int = Field(default=40, ge=2)
+
+
+class Statistics(_Section):
+    """For methods that need Fisher or Gram matrices: how many rows of its own portion each sub-model reads."""
+
+    rows: int = Field(default=64, ge=1)
+
+
 class Merge(_Method):
     """`space: adapter` averages LoRA factors (the paper's release); `export: adapter` writes an adapter."""
 
     method: str = "linear"
-    weights: Literal["uniform", "tokens", "rows"] | list[float] = "uniform"
+    weights: Literal["uniform", "tokens", "rows"] | list[float] | Search = "uniform"
+    statistics: Statistics = Statistics()
     space: Literal["weight", "adapter"] = "weight"
     export: Literal["model", "adapter"] = "model"
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
@@ -210,7 +229,9 @@ def _not_finite(value: Any, key: str = "") -> Iterator[str]:
     """Keys of NaN and infinity: no setting means them, and a store key cannot hold them."""
     if isinstance(value, float) and not math.isfinite(value):
         yield key
-    places = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    places = (
+        value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    )
     for name, one in places:
         yield from _not_finite(one, f"{key}.{name}" if key else str(name))
 
@@ -222,6 +243,8 @@ def _explain(errors: Sequence[Any], document: Document) -> Iterator[DtmError]:
         key = ".".join(str(part) for part in error["loc"] if not _is_type_name(part))
         by_key.setdefault(key, []).append(error)
     for key, group in by_key.items():
+        if any(other.startswith(f"{key}.") for other in by_key):
+            continue  # of a union, the member that the user meant says more than the others
         where, error = document.where(key), group[0]
         if error["type"] == "extra_forbidden":
             known = _known_keys(error["loc"][:-1])

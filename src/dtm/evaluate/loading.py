@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,18 @@ def model_and_tokenizer(job: dict[str, Any]) -> tuple[Any, Any]:
         _kept.clear()  # before loading, or two models are in memory at once
         _kept[key] = _load(folder, adapter, options, device)
     return _kept[key]
+
+
+@contextmanager
+def lent(job: dict[str, Any]) -> Iterator[Any]:
+    """The job's model, for its weights to be overwritten: jobs of that model see them until the end of the block.
+
+    It is forgotten then, so that the next job of the model gets the one on disk again.
+    """
+    try:
+        yield model_and_tokenizer(job)[0]
+    finally:
+        _kept.clear()
 
 
 def _load(folder: Path, adapter: Path | None, options: dict[str, Any], device: str) -> tuple[Any, Any]:

@@ -151,7 +151,7 @@ def disperse(
 
 def merge(
     checked: Any, base: Model, submodels: Sequence[Model], bound: Bound, weights: list[float],
-    seed: int, form: dict[str, Any], claim: Claim, progress: Progress,
+    statistics: Sequence[Path], seed: int, form: dict[str, Any], claim: Claim, progress: Progress,
 ) -> dict[str, Any]:  # fmt: skip
     """The merged model's folder."""
     from dtm.merge import merge_models
@@ -166,7 +166,8 @@ def merge(
             "license": licences, "recipe": checked.file.document.text}  # fmt: skip
     return merge_models(
         base=base.folder, models=[model.folder for model in submodels], output=claim.output, method=bound,
-        weights=weights, seed=seed, threads=checked.threads, progress=progress, card=card, **form,
+        weights=weights, statistics=statistics or None, seed=seed, threads=checked.threads, progress=progress,
+        card=card, **form,
     )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from dtm.foundations.errors import ConfigError, DtmError, MissingInput, several
 from dtm.foundations.models import Located, locate
 from dtm.foundations.registry import Bound, registry, unknown
 from dtm.foundations.signals import check_embedder
+from dtm.pipeline.check_search import check_search
 from dtm.train import Settings, check_settings
 
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
@@ -40,6 +41,7 @@ class Checked:
     train: Settings
     merge: Bound
     tasks: tuple[Any, ...]
+    dev_tasks: tuple[Any, ...]
     threads: int
     device: str
 
@@ -80,6 +82,8 @@ def check(file: RunFile) -> Checked:
     chosen = attempt(
         lambda: tasks.resolve(config.evaluate.tasks, file.root, limit=config.evaluate.limit, where=file.where)
     )
+    dev = attempt(lambda: tasks.resolve(config.dev.tasks, file.root, where=_dev_where(file)))
+    attempt(lambda: check_search(file, dev or [], chosen or []))
     train, wrong = check_settings(
         config.train.args, config.train.lora, config.train.same_adapter_init, file.where
     )
@@ -90,7 +94,7 @@ def check(file: RunFile) -> Checked:
         raise several(errors)
     return Checked(
         file, recipe, tuple(baselines), base, tuple(sources),
-        lambda own: choose_template(config.chat.template, own), disperse, train, merge, tuple(chosen),
+        lambda own: choose_template(config.chat.template, own), disperse, train, merge, tuple(chosen), tuple(dev),
         threads, _device(config.launch.device),
     )  # fmt: skip
 
@@ -129,6 +133,11 @@ def _check_model(file: RunFile) -> None:
                                mend="Run `pip install bitsandbytes`, or leave it out")  # fmt: skip
 
 
+def _dev_where(file: RunFile) -> Callable[[str], object]:
+    """Where a key of `dev.tasks` stands; `resolve` calls its entries `evaluate.tasks`."""
+    return lambda key: file.where(key.replace("evaluate.tasks", "dev.tasks", 1))
+
+
 def _check_merge(file: RunFile, bound: Bound | None) -> None:
     config, where = file.config, file.where
     merge = config.merge
@@ -159,7 +168,9 @@ def _check_method(file: RunFile, bound: Bound) -> None:
     k = config.disperse.k
     if k < least or (most is not None and k > most):
         takes = f"{least}" if least == most else f"{least} or more" if most is None else f"{least} to {most}"
-        raise ConfigError(f"{name!r} merges {takes} models, and disperse.k is {k}", where=where("merge.method"))
+        raise ConfigError(
+            f"{name!r} merges {takes} models, and disperse.k is {k}", where=where("merge.method")
+        )
     factors = bound.method.properties.get("form") == "factors"
     if factors and config.train.lora is None:
         raise ConfigError(f"{name!r} merges adapters, and there is no train.lora", where=where("merge.method"),

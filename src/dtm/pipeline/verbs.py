@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dtm.config import Search
 from dtm.foundations.errors import DataError
 from dtm.foundations.files import canonical, text_digest
 from dtm.foundations.models import convert_gguf, is_model_file, prepare_base
@@ -18,7 +19,7 @@ from dtm.foundations.seeds import derive, derive32
 from dtm.foundations.signals import check_embedder
 from dtm.foundations.store import Artifact, Claim, Step
 from dtm.foundations.types import Examples, Model
-from dtm.pipeline import building
+from dtm.pipeline import building, weighing
 from dtm.pipeline.checks import Checked
 from dtm.pipeline.estimates import merge_needs, train_needs
 from dtm.pipeline.steps import Steps, Work
@@ -165,22 +166,27 @@ class Run:
     def merge(self, section: Any, base: Any, submodels: Sequence[Model], portions: Sequence[Rows]) -> Model:
         """The sub-models' weighted merge."""
         prepared, bound = self.base(), self.checked.merge
-        weights = _weights(section.weights, portions)
+        statistics = weighing.gather(self, submodels, portions)
+        search: dict[str, Any] = {}
+        if isinstance(section.weights, Search):
+            weights, search = weighing.searched(self, section.weights, submodels, statistics)
+        else:
+            weights = weighing.weights_of(section.weights, portions)
         form = {"space": section.space, "export": section.export, "dtype": section.dtype}
-        settings = {**bound.key, "weights": weights, **form}
-        inputs = {
-            "base": prepared.digest,
-            **{f"model {i}": model.digest for i, model in enumerate(submodels)},
-        }
+        settings = {**weighing.merge_settings(self), "weights": weights}
+        files = [one.folder / weighing.FILE for one in statistics]
         seed = derive(self.seed, "merge")
         artifact = self.steps.make(
             "merge", f"{bound.method.name} of {len(submodels)} sub-models",
-            Step("merge", settings, inputs, seed, {"device": "cpu"}, version=2),
-            lambda claim: building.merge(self.checked, prepared, submodels, bound, weights, seed, form, claim,
-                                         self._progress("merge")),
+            Step("merge", settings, weighing.merge_inputs(self, submodels, statistics), seed, {"device": "cpu"},
+                 version=2),
+            lambda claim: building.merge(self.checked, prepared, submodels, bound, weights, files, seed, form,
+                                         claim, self._progress("merge")),
             heavy=True, needs=merge_needs(prepared, section.export) if self.steps.planning else {},
         )  # fmt: skip
         self.cards["merge"] = {**settings, "paper": bound.method.paper, **artifact.facts}
+        if search:
+            self.cards["merge"]["search"] = search
         return Model(
             "merged", artifact.folder, model_digest(artifact),
             adapter_of=prepared if section.export == "adapter" else None,
@@ -308,15 +314,6 @@ def model_digest(artifact: Artifact) -> str:
 def _rows(name: str, artifact: Artifact, file: str, facts: dict[str, Any]) -> Rows:
     digest = artifact.manifest["files"].get(file, artifact.digest)
     return Rows(name, artifact.folder / file, digest, facts["rows"], facts["tokens"], facts["trained_tokens"])
-
-
-def _weights(said: Any, portions: Sequence[Rows]) -> list[float]:
-    """The weights as said; the engine normalises where the method asks for it."""
-    if isinstance(said, list):
-        return [float(weight) for weight in said]
-    counts = {"uniform": [1] * len(portions), "rows": [p.count for p in portions],
-              "tokens": [p.trained_tokens for p in portions]}[said]  # fmt: skip
-    return [count / sum(counts) for count in counts]
 
 
 def _model_inputs(model: Model) -> dict[str, str]:
