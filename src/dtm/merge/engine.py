@@ -189,7 +189,7 @@ class Engine:
         base = None
         if job.base is not None and job.reads_base:
             base = self.reader.buffer("base", block.count)
-            self.reader.values(job.base, block.start, base)
+            self.reader.rows(job.base, block, job.remap, base)
         shape = job.block_shape(block)
         given: dict[str, Any] = {
             "base": None if base is None else base.reshape(shape), "weights_K": job.weights_K, "depth": job.depth,
@@ -227,7 +227,7 @@ class Engine:
         blocks_K = np.empty((len(sources), block.count), np.float32)
         base: Block = np.zeros(block.count, np.float32)
         if job.base is not None:
-            self.reader.values(job.base, block.start, base)
+            self.reader.rows(job.base, block, job.remap, base)
         for source, out in zip(sources, blocks_K, strict=True):
             source.weights(self.reader, block, base, out)
         start = base if job.base is not None else blocks_K.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -256,15 +256,13 @@ class Engine:
         try:
             if self.plan.export == "model":
                 for job in jobs:
-                    for source in job.sources:
-                        source.open(self.reader, job.shape)
-                        if self.measures is not None and isinstance(source, MergedFactors):
-                            source.open_each(self.reader, job.shape)
+                    job.open(self.reader)
+                    if self.measures is not None and isinstance(job.sources[0], MergedFactors):
+                        job.sources[0].open_each(self.reader, job.shape)
             yield
         finally:
             for job in jobs:
-                for source in job.sources:
-                    source.close()
+                job.close()
 
     def _ordered(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[tuple[R, T]]:
         """Results in the order of the tasks, a few tasks a thread ahead, so that memory stays bounded."""

@@ -61,9 +61,12 @@ def report(tensors: Mapping[str, Mapping[str, Any]], models: Iterable[str]) -> d
 
 
 def add(total: dict[str, Any], partial: Mapping[str, Any]) -> None:
-    """Add a block's sums to a total."""
+    """Add a block's sums to a total, in place: arrays and numbers sum, lists join."""
     for key, value in partial.items():
-        total[key] = total[key] + value if key in total else value
+        if key in total:
+            total[key] += value
+        else:
+            total[key] = value.copy() if isinstance(value, np.ndarray | list) else value
 
 
 def _plain(values: Any) -> list[float]:

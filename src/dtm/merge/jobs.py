@@ -15,7 +15,7 @@ from dtm.merge.adapter import Factors
 from dtm.merge.arithmetic import Block, Weights
 from dtm.merge.checkpoint import Stored
 from dtm.merge.method import Treatment, call, wants
-from dtm.merge.sources import Product, Range, Reader, Source, pair
+from dtm.merge.sources import Product, Range, Reader, Remap, Source, pair
 
 BLOCK = 1 << 16  # values: a block of every sub-model stays in the second-level cache
 SPAN = 16  # blocks that one task takes: a multiple of what a thread switch costs
@@ -49,6 +49,7 @@ class Job:
     depth: float = 0.0
     statistics: list[Stored] = field(default_factory=list)
     opaque: bool = False
+    remap: Remap | None = None  # of the base, for another tokenizer
 
     @property
     def count(self) -> int:
@@ -90,6 +91,16 @@ class Job:
         step = rows if self.treatment.unit == "tensor" else max(1, BLOCK // self.columns)
         return [Range(first, min(first + step, rows), self.columns) for first in range(0, rows, step)]
 
+    def open(self, reader: Reader) -> None:
+        """Bring what is small into memory: adapters' factors, and rows for tokens that a model lacks."""
+        fill_absent_rows(self, reader)
+        for source in self.sources:
+            source.open(reader, self.shape)
+
+    def close(self) -> None:
+        for source in self.sources:
+            source.close()
+
     @property
     def spans(self) -> list[list[Range]]:
         return [self.blocks[first : first + SPAN] for first in range(0, len(self.blocks), SPAN)]
@@ -100,6 +111,27 @@ class Job:
         if unit == "tensor":
             return self.shape
         return (block.last - block.first, block.columns) if unit == "row" else (block.count,)
+
+
+def fill_absent_rows(job: Job, reader: Reader) -> None:
+    """For each token that some model lacks: the base's row, or the mean of the rows of those that have it."""
+    pairs = [(source.stored, source.remap) for source in job.sources if source.stored and source.remap]
+    if job.base is not None and job.remap is not None:
+        pairs.insert(0, (job.base, job.remap))
+    absent = sorted({int(row) for _, remap in pairs for row in np.flatnonzero(remap.rows < 0)})
+    width = job.shape[-1] if absent else 0
+    for row in absent:
+        found = []
+        for number, (stored, remap) in enumerate(pairs):
+            if remap.rows[row] >= 0:
+                values = np.empty(width, np.float32)
+                reader.values(stored, int(remap.rows[row]) * width, values)
+                found.append(values)
+                if number == 0 and job.remap is not None:
+                    break  # the base has it
+        mean: Any = np.mean(found, axis=0, dtype=np.float64) if found else np.zeros(width)
+        for _, remap in pairs:
+            remap.fallback[row] = mean.astype(np.float32)
 
 
 @dataclass

@@ -139,7 +139,7 @@ def check_tensor(
     shape, merged = reference.shape, reference.dtype in MERGED
     for source, folder in zip(sources, folders, strict=True):
         stored = source.stored
-        if stored and stored.shape != shape and source.rows is None:
+        if stored and stored.shape != shape and source.remap is None:
             errors.append(ModelError(f"tensor {name!r} is {list(stored.shape)}, and {list(shape)} in "
                                      f"{reference.path.parent.name}", where=folder))  # fmt: skip
         if stored and (stored.dtype in MERGED) != merged:

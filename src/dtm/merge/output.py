@@ -23,13 +23,16 @@ TOKENIZER = (
 COPIED = ("generation_config.json", *TOKENIZER)
 
 
-def write_beside(folder: Path, plan: Plan, card: Mapping[str, Any], tokenizer: Path | None = None) -> None:
+def write_beside(folder: Path, plan: Plan, card: Mapping[str, Any]) -> None:
     """Everything but the weights; the config, which makes the folder a model, comes last."""
     reference = plan.inputs.reference.folder
+    tokenizer = plan.vocabulary.folder if plan.vocabulary else reference
     for name in COPIED:
-        source = (tokenizer or reference) / name if name in TOKENIZER else reference / name
+        source = tokenizer / name if name in TOKENIZER else reference / name
         if source.is_file():
             shutil.copyfile(source, folder / name)
+    if plan.vocabulary is not None:
+        plan.vocabulary.write(folder)
     if len(plan.shards) > 1:
         write_json(folder / INDEX, _index(plan))
     write_text(folder / "README.md", model_card(plan, card))

@@ -11,22 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from dtm.foundations.errors import ConfigError, DtmError, ModelError, several
 from dtm.foundations.registry import Bound
-from dtm.merge.adapter import Adapter
 from dtm.merge.checkpoint import Stored, open_file
 from dtm.merge.inputs import Inputs, Where, open_inputs
-from dtm.merge.jobs import APPLY, KEEP, Job, MergedFactors
-from dtm.merge.matching import Wanted, check_names, check_tensor, resolve_adapter, source_of, wanted_tensors
+from dtm.merge.jobs import KEEP, Job, MergedFactors
+from dtm.merge.making import Maker
+from dtm.merge.matching import check_names, resolve_adapter, wanted_tensors
 from dtm.merge.method import Treatment, merger
-from dtm.merge.precision import MERGED, parse_dtype
+from dtm.merge.precision import parse_dtype
 from dtm.merge.request import Slice
-from dtm.merge.scalars import depths, per_model, settings_at
+from dtm.merge.scalars import depths
 from dtm.merge.shards import Shard, adapter_shard, shards_like
 from dtm.merge.slices import config_changes, slice_depths, sliced_tensors
-from dtm.merge.sources import Source
+from dtm.merge.tokenizers import Vocabulary, plan_vocabulary
 
 Space = Literal["weight", "adapter"]
 Export = Literal["model", "adapter"]
@@ -46,6 +44,7 @@ class Plan:
     fallbacks: dict[str, list[str]] = field(default_factory=dict)  # method that took over -> tensors
     weights: list[Any] = field(default_factory=list)  # as they were given, one a sub-model
     config_changes: dict[str, Any] = field(default_factory=dict)
+    vocabulary: Vocabulary | None = None  # where the sub-models' tokenizers differ
 
     @property
     def passes(self) -> int:
@@ -93,10 +92,11 @@ def plan_merge(
     dtype: str | None = None,
     statistics: Sequence[Path] | None = None,
     slices: Sequence[Slice] | None = None,
-    tokenizer: str | int = "base",
+    tokenizer: str | int | None = None,
 ) -> Plan:
     """Check a merge and lay it out.
 
+    `tokenizer` says whose tokens the output has where they differ: "base", "union", or the number of a model.
     `weights` holds one Scalar (see `scalars`) a model; `statistics` one safetensors file a model, for methods that
     need them. Raises DtmError with everything that is wrong: names, shapes, dtypes, files, settings.
     """
@@ -112,10 +112,16 @@ def plan_merge(
     else:
         wanted, untie = sliced_tensors(inputs, slices), False
         depth, changes = slice_depths(slices, wanted), config_changes(inputs.reference.config, slices)
+    vocabulary = plan_vocabulary(inputs, tokenizer) if slices is None else None
+    if vocabulary is not None:
+        changes["vocab_size"] = vocabulary.count
     names = [one.name for one in wanted]
     adapters = [resolve_adapter(model.adapter, names) if model.adapter else None for model in inputs.models]
-    maker = _Maker(inputs, adapters, treatment, route, list(weights), parse_dtype(dtype),
-                   _open_statistics(statistics, treatment, len(models)), depth, slices)  # fmt: skip
+    maker = Maker(
+        inputs=inputs, adapters=adapters, treatment=treatment, route=route, weights=list(weights),
+        dtype=parse_dtype(dtype), statistics=_open_statistics(statistics, treatment, len(models)), depth=depth,
+        slices=slices, slice_treatments=[treatment_of(one.method) for one in slices or ()], vocabulary=vocabulary,
+    )  # fmt: skip
     jobs = maker.jobs(wanted)
     if export == "adapter":
         jobs = [job for job in jobs if job.treatment is not KEEP and not job.opaque]
@@ -126,7 +132,17 @@ def plan_merge(
     order = {name: number for number, shard in enumerate(shards) for name in shard.jobs}
     jobs.sort(key=lambda job: (order[job.name], job.name))
     return Plan(
-        inputs, treatment, jobs, shards, export, maker.dtype, untie, maker.fallbacks, list(weights), changes
+        inputs,
+        treatment,
+        jobs,
+        shards,
+        export,
+        maker.dtype,
+        untie,
+        maker.fallbacks,
+        list(weights),
+        changes,
+        vocabulary,
     )
 
 
@@ -201,101 +217,3 @@ def _check_adapter_export(jobs: Sequence[Job]) -> None:
             f"{len(odd)} tensors are not plain LoRA factors, such as {odd[0]!r} (a bias, DoRA, or a saved module)",
             where="export", mend="Use `export: model`",
         )  # fmt: skip
-
-
-@dataclass
-class _Maker:
-    """Makes the jobs of a plan."""
-
-    inputs: Inputs
-    adapters: list[Adapter | None]
-    treatment: Treatment
-    route: Treatment | None
-    weights: list[Any]
-    dtype: str | None
-    statistics: list[dict[str, Stored]]
-    depth: dict[str, float]
-    slices: Sequence[Slice] | None = None
-    fallbacks: dict[str, list[str]] = field(default_factory=dict)
-
-    def jobs(self, wanted: Sequence[Wanted]) -> list[Job]:
-        jobs, errors = [], []
-        for one in wanted:
-            found, wrong = self._job(one)
-            errors += wrong
-            if found is not None:
-                jobs.append(found)
-        if errors:
-            raise several(errors[:20])
-        return jobs
-
-    def _job(self, one: Wanted) -> tuple[Job | None, list[DtmError]]:
-        base = self.inputs.base.tensors[one.base] if self.inputs.base and one.base else None
-        sources = [
-            source_of(self.inputs.models[k], self.adapters[k], name, one.name) for k, name in one.sources
-        ]
-        folders = [str(self.inputs.models[k].folder) for k, _ in one.sources]
-        reference = base or next(source.stored for source in sources if source.stored)
-        if errors := check_tensor(one.name, reference, base, sources, folders):
-            return None, errors
-        opaque = reference.dtype not in MERGED
-        dtype = reference.dtype if opaque else self.dtype or reference.dtype
-        job = Job(
-            one.name, reference.shape, dtype, KEEP, base, sources, depth=self.depth[one.name], opaque=opaque
-        )
-        try:
-            if not opaque:
-                self._treat(job, one)
-        except DtmError as error:
-            return None, [error]
-        return job, []
-
-    def _treat(self, job: Job, one: Wanted) -> None:
-        """Choose how the tensor is merged: kept, by factors, by the method, or by linear where it cannot."""
-        treatment, weights = self.treatment, self.weights
-        if self.slices is not None:
-            treatment, weights = treatment_of(self.slices[one.slice].method), self.slices[one.slice].weights
-        models = {"models": weights}
-        job.weights_K = per_model(models, len(job.sources), job.name, job.depth, where="weights")
-        changed = any(source.changes for source in job.sources)
-        if not changed and (treatment.on_updates or treatment.idempotent or self.route):
-            return
-        if self.route is not None and all(_is_plain_lora(source) for source in job.sources):
-            return self._merge_factors(job, self.route)
-        job.treatment = self._method_for(job, treatment)
-        inner = job.treatment.inner
-        job.settings = settings_at(job.treatment, len(job.sources), job.name, job.depth)
-        job.inner_settings = settings_at(inner, len(job.sources), job.name, job.depth) if inner else {}
-        if job.treatment.needs:
-            job.statistics = [statistics[job.name] for statistics in self.statistics]
-
-    def _merge_factors(self, job: Job, route: Treatment) -> None:
-        parts = [source.factors for source in job.sources]
-        if route.declares("same_rank"):
-            kinds = {(part.rank, part.scale) if part else (0, 0.0) for part in parts}
-            if len(kinds) > 1:
-                raise ModelError(
-                    f"the adapters' factors of {job.name!r} cannot be averaged: (rank, scale) are {sorted(kinds)}",
-                    mend="Use `space: weight`, which takes any ranks",
-                )
-        settings = settings_at(route, len(parts), job.name, job.depth)
-        job.sources = [
-            MergedFactors(treatment=route, parts=parts, weights_K=job.weights_K, settings=settings)
-        ]
-        job.treatment, job.weights_K = APPLY, np.ones(1)
-
-    def _method_for(self, job: Job, treatment: Treatment) -> Treatment:
-        """The method, or linear for a tensor that it cannot treat."""
-        linear = Treatment(merger.bind("linear"))
-        if self.route is not None:  # a bias or a saved module among adapters
-            return treatment if treatment.form == "blocks" else linear
-        treatable = not treatment.matrices or (len(job.shape) == 2 and min(job.shape) > 1)
-        if treatable and treatment.needs:
-            treatable = all(job.name in statistics for statistics in self.statistics)
-        if not treatable:
-            self.fallbacks.setdefault("linear", []).append(job.name)
-        return treatment if treatable else linear
-
-
-def _is_plain_lora(source: Source) -> bool:
-    return source.stored is None and source.bias is None and not (source.factors and source.factors.magnitude)

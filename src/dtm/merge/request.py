@@ -56,7 +56,7 @@ class Request:
     export: Any = "model"
     statistics: list[Path] | None = None
     seed: int = 0
-    tokenizer: str | int = "base"  # "base", "union", or the number of a model
+    tokenizer: str | int | None = None  # "base", "union", or the number of a model; None: they must be alike
     slices: list[Slice] | None = None
     notes: list[str] = field(default_factory=list)  # what of the file does not matter here, and why
 
@@ -113,7 +113,7 @@ def parse_request(content: Any, *, folder: Path = Path(), where: object = None) 
         method=method, weights=_weights(content.get("weights"), [own for _, own in parsed], where),
         dtype=content.get("dtype"), space=content.get("space", "weight"), export=content.get("export", "model"),
         statistics=[folder / str(file) for file in content["statistics"]] if content.get("statistics") else None,
-        seed=content.get("seed", 0), tokenizer=tokenizer_choice(content.get("tokenizer", "base"), paths, where),
+        seed=content.get("seed", 0), tokenizer=tokenizer_choice(content.get("tokenizer"), paths, where),
     )  # fmt: skip
 
 
@@ -150,10 +150,10 @@ def _weights(value: Any, own: list[dict[str, Any]], where: object) -> list[Any]:
     return value
 
 
-def tokenizer_choice(value: Any, models: list[str], where: object) -> str | int:
+def tokenizer_choice(value: Any, models: list[str], where: object) -> str | int | None:
     """ "base", "union", or which of the models."""
     if value in (None, "base", "union"):
-        return value or "base"
+        return value
     name = str(value).removeprefix("model:")
     if name in models:
         return models.index(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -35,6 +35,14 @@ class Range:
         return (self.last - self.first) * self.columns
 
 
+@dataclass
+class Remap:
+    """Where the output's rows stand in a tensor with another vocabulary; -1: nowhere, take `fallback`'s."""
+
+    rows: NDArray[np.int64]
+    fallback: dict[int, Block] = field(default_factory=dict)  # while the tensor's group is open
+
+
 class Reader:
     """Reads blocks as fp32 through buffers that each thread keeps; refuses NaN and infinity."""
 
@@ -62,13 +70,16 @@ class Reader:
                 mend="Mend that model, or go on with --allow-nonfinite",
             )  # fmt: skip
 
-    def rows(self, stored: Stored, block: Range, rows: NDArray[np.int64] | None, out: Block) -> None:
-        """A block's rows; where `rows` is given, row i of the output is row rows[i] of the tensor."""
-        if rows is None:
+    def rows(self, stored: Stored, block: Range, remap: Remap | None, out: Block) -> None:
+        """A block's values; with a `remap`, those of the rows that it names."""
+        if remap is None:
             return self.values(stored, block.start, out)
-        chosen, table = rows[block.first : block.last], out.reshape(-1, block.columns)
+        chosen, table = remap.rows[block.first : block.last], out.reshape(-1, block.columns)
         breaks = np.flatnonzero(np.diff(chosen) != 1) + 1
         for run in np.split(np.arange(chosen.size), breaks):
+            if chosen[run[0]] < 0:  # runs break at every absent row, for -1 does not follow itself
+                table[run[0]] = remap.fallback[block.first + int(run[0])]
+                continue
             self.values(stored, int(chosen[run[0]]) * block.columns, table[run[0] : run[-1] + 1].reshape(-1))
 
     def whole(self, stored: Stored) -> Block:
@@ -103,7 +114,7 @@ class Source:
     stored: Stored | None = None  # None: the base's values
     factors: Factors | None = None
     bias: tuple[Stored, float] | None = None
-    rows: NDArray[np.int64] | None = None  # for another tokenizer: the row that holds each output row
+    remap: Remap | None = None  # for another tokenizer
     product: Product | None = None  # of `factors`, while the tensor's group is open
     magnitude: Block | None = None
 
@@ -134,7 +145,7 @@ class Source:
     def weights(self, reader: Reader, block: Range, base: Block | None, out: Block) -> None:
         """The sub-model's own values into `out` [n]."""
         if self.stored is not None:
-            reader.rows(self.stored, block, self.rows, out)
+            reader.rows(self.stored, block, self.remap, out)
         else:
             out[:] = base
         if self.product is not None:

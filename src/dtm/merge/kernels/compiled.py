@@ -52,9 +52,17 @@ def weighted_sum(rows_K, weights_K, out):
     total = np.empty(STRIP, np.float64)
     for start in range(0, out.size, STRIP):
         length = min(STRIP, out.size - start)
-        for i in range(length):
-            total[i] = weights_K[0] * np.float64(rows_K[0, start + i])
-        for k in range(1, weights_K.size):
+        done = 1
+        if weights_K.size >= 4:  # the common count: four at once, in the same order, stay in registers
+            a, b, c, d = weights_K[0], weights_K[1], weights_K[2], weights_K[3]
+            for i in range(length):
+                first = a * np.float64(rows_K[0, start + i]) + b * np.float64(rows_K[1, start + i])
+                total[i] = first + c * np.float64(rows_K[2, start + i]) + d * np.float64(rows_K[3, start + i])
+            done = 4
+        else:
+            for i in range(length):
+                total[i] = weights_K[0] * np.float64(rows_K[0, start + i])
+        for k in range(done, weights_K.size):
             weight = weights_K[k]
             for i in range(length):
                 total[i] += weight * np.float64(rows_K[k, start + i])

@@ -1,0 +1,166 @@
+"""Our merges against mergekit's on the same models and the same YAML: whole processes, start-up included.
+
+    python benchmarks/merge/run.py --mergekit PATH/TO/mergekit-yaml --folder SCRATCH [--config config.json]
+
+Writes `results-SIZE.json`: seconds of every repeat and medians, peak anonymous memory, ratios, the limit (reading all
+inputs and copying one output), and the machine's load before and after. Models are made in SCRATCH if they are not
+there; everything is in the page cache before the first timing. Without --mergekit only ours is timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from models import write_models
+
+HERE = Path(__file__).parent
+OURS = [sys.executable, "-c", "import sys; from dtm.merge.command import run; run(sys.argv[1], sys.argv[2])"]
+
+
+def merge_file(folder: Path, method: str, parameters: dict[str, Any]) -> str:
+    """4 sub-models and their base, in mergekit's words, which both read."""
+    own = {"weight": 1.0, **parameters} if method not in ("sce", "model_stock") else parameters
+    content = {
+        "merge_method": method,
+        "models": [{"model": str(folder / f"m{k}"), "parameters": own} for k in range(4)],
+        "dtype": "bfloat16",
+    }
+    if method != "linear":
+        content["base_model"] = str(folder / "base")
+    return json.dumps(content)
+
+
+def adapter_file(folder: Path) -> str:
+    """4 adapters merged into a dense model, in our words."""
+    return json.dumps(
+        {
+            "base": str(folder / "base"),
+            "method": "linear",
+            "models": [str(folder / f"a{k}") for k in range(4)],
+        }
+    )
+
+
+def peer_adapter_file(folder: Path) -> str:
+    """The same in mergekit's words: MODEL+ADAPTER."""
+    models = [{"model": f"{folder}/base+{folder}/a{k}", "parameters": {"weight": 1.0}} for k in range(4)]
+    return json.dumps({"merge_method": "linear", "models": models, "dtype": "bfloat16"})
+
+
+def timed(command: list[Any], output: Path | None) -> tuple[float, int]:
+    """Wall seconds of a process, and the peak of its anonymous memory in bytes, sampled every 10 ms."""
+    if output is not None:
+        shutil.rmtree(output, ignore_errors=True)
+    os.sync()  # the last output's pages are not written out on this one's time
+    start, peak = time.perf_counter(), 0
+    process = subprocess.Popen(
+        [str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    while process.poll() is None:
+        peak = max(peak, anonymous(process.pid))
+        time.sleep(0.01)
+    seconds = time.perf_counter() - start
+    if process.returncode:
+        raise SystemExit(
+            f"{command} failed: {process.stderr.read().decode()[-800:] if process.stderr else ''}"
+        )
+    return seconds, peak
+
+
+def anonymous(pid: int) -> int:
+    try:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("RssAnon"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0
+
+
+def repeated(command: list[Any], output: Path | None, times: int) -> dict[str, Any]:
+    runs = [timed(command, output) for _ in range(times)]
+    seconds = [round(run[0], 2) for run in runs]
+    return {
+        "seconds": seconds,
+        "median": statistics.median(seconds),
+        "peak_mb": round(max(run[1] for run in runs) / 1e6),
+    }
+
+
+def limit(folder: Path, inputs: list[str], times: int) -> dict[str, Any]:
+    """Reading the inputs, and copying one output's worth: what no merge can be faster than."""
+    files = [next((folder / name).glob("*.safetensors")) for name in inputs]
+    read = repeated(["cat", *files], None, times)
+    copy = repeated(
+        ["cp", folder / "base/model.safetensors", folder / "copy.safetensors"], folder / "nothing", times
+    )
+    return {"read": read["median"], "copy": copy["median"], "sum": round(read["median"] + copy["median"], 2)}
+
+
+def compare(
+    folder: Path, ours: str, theirs: str | None, config: dict[str, Any], peer: Path | None
+) -> dict[str, Any]:
+    path, output = folder / "merge.yaml", folder / "output"
+    path.write_text(ours)
+    found = {"ours": repeated([*OURS, path, output], output, config["repeats"])}
+    if peer is not None and theirs is not None and config["peer_repeats"]:
+        path.write_text(theirs)
+        found["mergekit"] = repeated([peer, path, output, "--lazy-unpickle"], output, config["peer_repeats"])
+        found["times_faster"] = round(found["mergekit"]["median"] / found["ours"]["median"], 1)
+        found["share_of_its_memory"] = round(found["ours"]["peak_mb"] / found["mergekit"]["peak_mb"], 3)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mergekit", type=Path)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--config", type=Path, default=HERE / "config.json")
+    arguments = parser.parse_args()
+    config = json.loads(arguments.config.read_text())
+    folder = arguments.folder / config["size"]
+    if not (folder / "m3").exists():
+        write_models(folder, config["size"], adapters=config["adapters"])
+    results: dict[str, Any] = {
+        "config": config,
+        "machine": {"cores": len(os.sched_getaffinity(0)), "processor": platform.machine(), "python": platform.python_version(),
+                    "numpy": version("numpy"), "numba": version("numba"), "load_before": os.getloadavg()},
+        "limit": limit(folder, ["m0", "m1", "m2", "m3"], config["repeats"]), "methods": {},
+    }  # fmt: skip
+    timed(
+        [*OURS, _warm(folder), folder / "output"], folder / "output"
+    )  # compiles the kernels, once an installation
+    for method, parameters in config["methods"].items():
+        text = merge_file(folder, method, parameters)
+        found = results["methods"][method] = compare(folder, text, text, config, arguments.mergekit)
+        found["times_the_limit"] = round(found["ours"]["median"] / results["limit"]["sum"], 2)
+        print(method, json.dumps(found), flush=True)
+    if config["adapters"]:
+        found = compare(folder, adapter_file(folder), peer_adapter_file(folder), config, arguments.mergekit)
+        found["times_a_copy"] = round(found["ours"]["median"] / results["limit"]["copy"], 2)
+        results["adapters"] = found
+        print("adapters", json.dumps(found), flush=True)
+    results["machine"]["load_after"] = os.getloadavg()
+    print(json.dumps(results["limit"]))
+    (HERE / f"results-{config['size']}.json").write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
+
+
+def _warm(folder: Path) -> Path:
+    path = folder / "warm.yaml"
+    path.write_text(merge_file(folder, "ties", {"density": 0.5}))
+    return path
+
+
+if __name__ == "__main__":
+    main()
