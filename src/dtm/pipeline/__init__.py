@@ -41,9 +41,10 @@ def run(
     file = source if isinstance(source, RunFile) else read(source, settings)
     checked = check(file)
     store = Store(file.store)
-    folder.open_folder(
-        file.output_dir, file.document.text, checked.config.model_dump(mode="json"), store.root
-    )
+    if not dry_run or not (file.output_dir / "run.yaml").exists():  # what was run is not what was planned
+        folder.open_folder(
+            file.output_dir, file.document.text, checked.config.model_dump(mode="json"), store.root
+        )
     log = None if dry_run else file.output_dir / "log.jsonl"
     display = Display(log, quiet=quiet)
     launcher = LocalLauncher(
@@ -59,7 +60,9 @@ def run(
         if dry_run:
             return plan(this, probe=probe)
         display.close()
-        return _finish(this, models, evaluated, command)
+        results = _finish(this, models, evaluated, command)
+        display.end()
+        return results
     finally:
         display.close()
         launcher.close()
@@ -71,11 +74,12 @@ def _train(this: Run) -> list[tuple[Model, str]]:
     models = [(this.base(), "base")]
     try:
         final = checked.recipe(this, config)
+        role = "merged" if this.submodels else "baseline"  # before a baseline that merges adds its own
         for baseline in checked.baselines:
             made = baseline(this, config)
             models.append((replace(made, name=baseline.method.name), "baseline"))
         models += [(model, "submodel") for model in this.submodels]
-        models.append((final, "merged" if this.submodels else "baseline"))
+        models.append((final, role))
     except Stopped:
         models += [(model, "submodel") for model in this.submodels]
     return models

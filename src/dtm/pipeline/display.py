@@ -30,6 +30,10 @@ class Display:
         """A line in the log that parts one command from the next."""
         self._write("run", "", command=command)
 
+    def end(self) -> None:
+        """The line of a command that came to its end; `dtm status` looks for it."""
+        self._write("end", "")
+
     def start(self, label: str, what: str) -> None:
         self._write("start", label, what=what)
         self._bar(label, what)
@@ -65,7 +69,10 @@ class Display:
                 f"  [yellow]{name}: its worker died ({data['reason']}); going on from the last checkpoint[/]"
             )
         if event.kind == "failed":
+            from rich.markup import escape
+
             self._drop(name)
+            self._print(f"  [red]{name}: {escape(data['reason'])}[/]")  # only the first is raised in the end
 
     def done(
         self, label: str, what: str, *, reused: bool, why: str, seconds: float, facts: dict[str, Any]

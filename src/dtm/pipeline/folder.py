@@ -26,19 +26,19 @@ def open_folder(folder: Path, text: str, config: dict[str, Any], store: Path) ->
 
 
 def show_models(run: Run, models: Sequence[tuple[Model, str]]) -> None:
-    """Link merged/, submodels/0..K-1/ and baselines/<name>/ to what the store holds."""
+    """Link merged/, submodels/0..K-1/ and baselines/<name>/ to what the store holds; what was there before goes."""
     folder = run.steps.folder
-    submodels = folder / "submodels"
-    for place in submodels.glob("*") if submodels.exists() else []:
-        if place.name not in {str(i) for i in range(len(run.submodels))}:
-            shutil.rmtree(place)
-    for index, model in enumerate(run.submodels):
-        link_tree(model.folder, submodels / str(index), skip=NOT_SHOWN)
+    shown = {folder / "submodels" / str(index): model for index, model in enumerate(run.submodels)}
     for model, role in models:
         if role == "merged":
-            link_tree(model.folder, folder / "merged", skip=NOT_SHOWN)
+            shown[folder / "merged"] = model
         elif role == "baseline":
-            link_tree(model.folder, folder / "baselines" / model.name, skip=NOT_SHOWN)
+            shown[folder / "baselines" / model.name] = model
+    for place in (folder / "merged", *folder.glob("submodels/*"), *folder.glob("baselines/*")):
+        if place not in shown:
+            shutil.rmtree(place, ignore_errors=True)
+    for place, model in shown.items():
+        link_tree(model.folder, place, skip=NOT_SHOWN)
 
 
 def show_data(run: Run) -> None:

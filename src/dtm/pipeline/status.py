@@ -17,7 +17,7 @@ def status_of(folder: Path) -> dict[str, Any]:
     if not log.exists():
         raise MissingInput("there is no log.jsonl, so no run was here", where=folder)
     steps: dict[str, dict[str, Any]] = {}
-    last = 0.0
+    last, finished = 0.0, False
     for line in log.read_text(encoding="utf-8").splitlines():
         try:
             event = json.loads(line)
@@ -25,7 +25,7 @@ def status_of(folder: Path) -> dict[str, Any]:
             continue  # the last line of a killed run
         if event["event"] == "run":
             steps = {}
-        last = event["time"]
+        last, finished = event["time"], event["event"] == "end"
         if event["step"]:
             step = steps.setdefault(event["step"], {"state": "", "seconds": None, "since": event["time"]})
             step["state"] = event["event"]
@@ -34,7 +34,7 @@ def status_of(folder: Path) -> dict[str, Any]:
         "folder": str(folder),
         "steps": steps,
         "last_event": last,
-        "finished": (folder / "results.json").exists(),
+        "finished": finished,
     }
 
 
