@@ -1,7 +1,9 @@
+import fcntl
 import hashlib
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -209,6 +211,38 @@ def test_the_second_owner_waits_and_then_finds(store):
     assert (outcome(one), outcome(two)) == (0, 0)
     for end in (told, ready, go, say_go):
         os.close(end)
+
+
+def test_a_new_owner_waits_until_the_worker_of_a_killed_one_has_left(store):
+    with store.claim(STEP) as claim:
+        told, say = os.pipe()
+
+        def orphan():
+            with open(claim.job_lock) as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                os.write(say, b"x")
+                time.sleep(0.3)
+                (claim.output / "late").write_text("written by the orphan")
+
+        claim.release()
+        child = fork(orphan)
+        assert os.read(told, 1) == b"x"
+    with store.claim(STEP) as second:
+        assert (second.output / "late").exists()
+        second.empty()
+    assert outcome(child) == 0
+    os.close(told)
+    os.close(say)
+
+
+def test_empty_drops_the_output_and_keeps_the_scratch(store):
+    with store.claim(STEP) as claim:
+        (claim.output / "sub").mkdir()
+        (claim.output / "sub" / "old").write_text("old")
+        (claim.scratch / "checkpoint").write_text("kept")
+        claim.empty()
+        assert list(claim.output.iterdir()) == []
+        assert (claim.scratch / "checkpoint").read_text() == "kept"
 
 
 def test_of_many_processes_exactly_one_builds_each_key(store, tmp_path):

@@ -4,6 +4,7 @@
       objects/<key>/          outputs and manifest.json; whole, or not there
       work/<key>/output/      what a step is writing; survives a kill, resumed by the next owner
       work/<key>/scratch/     checkpoints and the like; freed when the step is done
+      work/<key>/lock         held with flock by the worker process that writes there
       locks/<key>             held with flock while somebody works on the key
       digests.sqlite          sha256 of files by (path, size, mtime, inode)
 
@@ -80,10 +81,13 @@ class Claim:
         self.store, self.step, self.artifact, self._lock = store, step, artifact, lock
         self.work = store.root / "work" / step.key
         self.output, self.scratch = self.work / "output", self.work / "scratch"
+        self.job_lock = self.work / "lock"  # what a worker holds while it writes here
         self.started = time.time()
         if artifact is None:
             self.output.mkdir(parents=True, exist_ok=True)
             self.scratch.mkdir(exist_ok=True)
+            with open(self.job_lock, "a") as file:  # a killed owner's worker may take a moment to leave
+                fcntl.flock(file, fcntl.LOCK_EX)
 
     def empty(self) -> None:
         """Drop what a killed owner left in the output; its scratch stays."""
