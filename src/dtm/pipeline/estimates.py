@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,26 @@ from dtm.train import Settings, steps_of
 
 
 def train_needs(base: Model, settings: Settings, rows: int, tokens: int) -> dict[str, Any]:
-    """Rows, tokens, optimizer steps, and bytes of disk and memory (activations not counted) to train."""
+    """Rows, tokens, optimizer steps, and bytes of disk and memory (activations not counted) to train.
+
+    `disk` is what stays, `scratch` the two checkpoints that stand beside it while this sub-model trains.
+    """
     parameters = count_parameters(base.folder)
     trained = parameters if settings.lora is None else adapter_parameters(base.folder, settings.lora)
     checkpoint = 12 * trained  # fp32 weights and Adam's two moments
     epochs = float(settings.args["num_train_epochs"])
     return {
         "rows": rows, "tokens": round(tokens * epochs), "steps": steps_of(settings, rows),
-        "disk": 2 * checkpoint + 4 * trained, "memory": 4 * parameters + 12 * trained,
+        "disk": 4 * trained, "scratch": 2 * checkpoint, "memory": 4 * parameters + 12 * trained,
         "parameters": trained,
     }  # fmt: skip
+
+
+def peak_disk(needs: Iterable[Mapping[str, Any]], workers: int) -> int:
+    """Bytes of disk at most: all that stays, and the scratch of as many steps as work at a time."""
+    needs = list(needs)
+    scratch = sorted((int(need.get("scratch") or 0) for need in needs), reverse=True)
+    return sum(int(need.get("disk") or 0) for need in needs) + sum(scratch[:workers])
 
 
 def merge_needs(base: Model, export: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from dtm.foundations.launch import Job
 from dtm.foundations.models import free_bytes
 from dtm.pipeline.display import duration, size
+from dtm.pipeline.estimates import peak_disk
 from dtm.pipeline.steps import Record
 from dtm.pipeline.verbs import Run
 
@@ -26,7 +27,8 @@ def plan(run: Run, *, probe: bool) -> dict[str, Any]:
         "steps": rows,
         "totals": {
             "redo": len(redo), "reuse": len(rows) - len(redo),
-            "disk": sum(row["disk"] or 0 for row in redo), "disk_free": free_bytes(run.steps.store.root),
+            "disk": peak_disk((record.facts for record in run.steps.records if not record.reused), workers),
+            "disk_free": free_bytes(run.steps.store.root),
             "memory": max([0, *(row["memory"] or 0 for row in trains)]) * min(workers, max(1, len(trains))),
             "training_seconds": sum(seconds) / max(1, min(workers, len(trains))) if None not in seconds else None,
             "training_tokens": sum(row["tokens"] or 0 for row in trains),

@@ -15,6 +15,7 @@ from dtm.foundations.launch import Job, LocalLauncher
 from dtm.foundations.models import free_bytes
 from dtm.foundations.store import Artifact, Claim, Step, Store, text_digest
 from dtm.pipeline.display import Display
+from dtm.pipeline.estimates import peak_disk
 
 
 @dataclass
@@ -185,7 +186,7 @@ class Steps:
         self.display.done(label, what, reused=reused, why=why, seconds=seconds, facts=artifact.facts)
 
     def _check_room(self, *needs: Mapping[str, Any]) -> None:
-        wanted = sum(int(need.get("disk", 0)) for need in needs)
+        wanted = peak_disk(needs, self.launcher.workers)
         free = free_bytes(self.store.root)
         if wanted > free:
             raise ResourceError(
