@@ -33,6 +33,9 @@ def test_results_follow_their_schema_and_add_up(undisturbed):
     assert models["merged"]["tokens"] == sum(portion["trained_tokens"] for portion in results["portions"])
     assert {row["model"] for row in results["results"]["scores"]} == set(models)
     assert all(len(curve["points"]) > 3 for curve in results["curves"])
+    stages = {stage["name"]: stage for stage in results["stages"]}
+    assert stages["submodel-0"]["tokens"] == models["submodel-0"]["tokens"] > 0
+    assert stages["submodel-0"]["seconds"] > 0
 
 
 def test_every_row_that_was_left_out_is_there_with_file_line_and_reason(undisturbed):
@@ -124,6 +127,8 @@ def test_dry_run_trains_nothing_and_says_why(undisturbed, inputs, tmp_path):
     assert done.returncode == 0, done.stderr
     plan = {row["step"]: row for row in json.loads(done.stdout)["steps"]}
     assert plan["load"]["reused"]
+    assert plan["submodel-0"]["planned"]
+    assert not plan["load"]["planned"]
     assert not plan["submodel-0"]["reused"]
     assert plan["submodel-0"]["why"] == "args.learning_rate: 0.001 -> 0.0005"
     assert plan["merge"]["why"] == "model 0 changed; model 1 changed"

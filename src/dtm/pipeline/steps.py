@@ -28,8 +28,8 @@ class Record:
     reused: bool
     why: str = ""
     seconds: float = 0.0  # that the work took, in this run or in the one that did it
-    planned: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
+    planned: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,7 @@ class Steps:
             def on_event(event: Any) -> None:
                 if event.kind == "started":
                     started[keys[id(event.job)]] = time.monotonic()
+                    claims[keys[id(event.job)]].started = time.time()  # not while it waited for a worker
                 self.display.event(event)
 
             def on_done(job: Job, result: dict[str, Any]) -> None:
@@ -167,7 +168,7 @@ class Steps:
 
     def _plan(self, label: str, what: str, step: Step, needs: Mapping[str, Any]) -> Artifact:
         self.records.append(
-            Record(label, what, step, reused=False, why=self.why(label, step), facts=dict(needs))
+            Record(label, what, step, False, self.why(label, step), facts=dict(needs), planned=True)
         )
         unknown = text_digest(f"pending/{step.key}")
         return Artifact(
