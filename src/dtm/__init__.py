@@ -1,6 +1,7 @@
 """dtm: instruction tuning as disperse, train, merge - measured against every honest alternative.
 
     dtm.run("run.yaml")                          # what `dtm run` does; returns the content of results.json
+    dtm.attribute("runs/first")                  # which portion costs or helps which benchmark
     dtm.merge.merge("merge.yaml", "out")         # what `dtm merge` does; `dtm.merge` is the merging package
 
 The names below are loaded when they are first used, so that `import dtm` costs nothing.
@@ -15,6 +16,7 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "run": "dtm.pipeline",
+    "attribute": "dtm.pipeline.attribute",
     "DtmError": "dtm.foundations.errors",
     "Examples": "dtm.foundations.types",
     "Model": "dtm.foundations.types",
@@ -22,7 +24,7 @@ _PLACES = {
 }
 # A package cannot share its name with a function: importing the one would hide the other.
 _PACKAGES = ("merge",)
-__all__ = ["DtmError", "Examples", "Model", "Store", "__version__", "merge", "run"]
+__all__ = ["DtmError", "Examples", "Model", "Store", "__version__", "attribute", "merge", "run"]
 
 
 def __getattr__(name: str) -> Any:

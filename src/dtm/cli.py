@@ -90,6 +90,24 @@ def merge(
 
 
 @app.command()
+def attribute(
+    run_folder: Annotated[Path, typer.Argument(help="A run's output_dir.", metavar="RUN")],
+    as_json: Json = False,
+) -> None:
+    """Which portion costs or helps which benchmark: merge again without each, and score. Nothing trains."""
+    from rich.console import Console
+
+    from dtm.pipeline.attribute import attribute as attribute_run
+    from dtm.pipeline.attribute import show
+
+    result = attribute_run(run_folder, quiet=as_json)
+    if as_json:
+        typer.echo(json.dumps(result, indent=2, sort_keys=True))
+    else:
+        show(result, Console(highlight=False))
+
+
+@app.command()
 def report(run_folder: Annotated[Path, typer.Argument(help="A run's output_dir.", metavar="RUN")]) -> None:
     """Write report.html again from a run's results.json."""
     from dtm.foundations.errors import MissingInput

@@ -39,6 +39,7 @@ EXEMPT = {
     "report.html",
     "results.json",
     "run.yaml",
+    "origin.json",
 }
 
 

@@ -15,6 +15,7 @@ from dtm.foundations.types import Model
 from dtm.pipeline import folder
 from dtm.pipeline.checks import check
 from dtm.pipeline.display import Display
+from dtm.pipeline.origin import remember
 from dtm.pipeline.plan import plan
 from dtm.pipeline.results import assemble
 from dtm.pipeline.steps import Steps
@@ -45,6 +46,7 @@ def run(
         folder.open_folder(
             file.output_dir, file.document.text, checked.config.model_dump(mode="json"), store.root
         )
+        remember(file)
     log = None if dry_run else file.output_dir / "log.jsonl"
     display = Display(log, quiet=quiet)
     launcher = LocalLauncher(

@@ -1,0 +1,41 @@
+"""Where a run folder's run file came from: its relative paths are relative to that place, not to the run folder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from dtm.config import RunFile
+from dtm.foundations.errors import MissingInput
+from dtm.foundations.files import read_json, write_json
+from dtm.foundations.yaml import load
+
+ORIGIN = "origin.json"
+
+
+def remember(file: RunFile) -> None:
+    """Write `origin.json` into the run folder: the run file's place, what its paths are relative to, and the store."""
+    path = file.document.path
+    origin = {
+        "file": str(path.absolute()) if path else None,
+        "root": str(file.root),
+        "store": str(file.store),
+    }
+    write_json(file.output_dir / ORIGIN, origin)
+
+
+def reopen(folder: Path) -> RunFile:
+    """The run file of a run folder as it was run: `-s` settings applied, paths and store where they were.
+
+    The folder itself may have been moved. Raises MissingInput where no run was.
+    """
+    for name in ("run.yaml", ORIGIN):
+        if not (folder / name).exists():
+            raise MissingInput(f"there is no {name}, so no run was here", where=folder,
+                               mend="`dtm run FILE` makes it")  # fmt: skip
+    origin = read_json(folder / ORIGIN)
+    document = load(folder / "run.yaml")
+    values = {**document.values, "output_dir": str(folder.absolute()), "store": origin["store"]}
+    file = RunFile(replace(document, values=values, path=Path(origin["file"]) if origin["file"] else None))
+    file.root = Path(origin["root"])
+    return file
