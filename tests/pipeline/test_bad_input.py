@@ -117,6 +117,12 @@ def test_a_mistake_names_file_and_line(damaged, tmp_path):
         run(path, quiet=True)
 
 
+def test_a_mistake_in_the_data_names_file_and_line(damaged, tmp_path):
+    path = write_run(damaged, tmp_path, RUN.replace("path: colours.jsonl", "path: colors.jsonl"))
+    with pytest.raises(DtmError, match=rf"{path}:5: data.1.path: there is no file"):
+        run(path, quiet=True)
+
+
 def test_the_command_exits_with_2_and_one_paragraph(damaged, tmp_path, monkeypatch, capsys):
     path = write_run(damaged, tmp_path, RUN.replace("base: model", "base: ./nowhere"))
     monkeypatch.setattr(sys, "argv", ["dtm", "run", str(path)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,7 @@ from dtm.foundations.signals import check_embedder
 from dtm.pipeline.check_search import check_search
 from dtm.train import Settings, check_settings
 
+ENTRY = re.compile(r"data\[(\d+)\](.*)")
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 
 
@@ -69,7 +71,7 @@ def check(file: RunFile) -> Checked:
     recipe = attempt(lambda: _recipe(config.recipe, file.where("recipe")))
     baselines = [attempt(partial(_recipe, one, file.where("baselines"))) for one in config.baselines]
     base = attempt(lambda: locate(config.base, file.root, where=file.where("base")))
-    sources = attempt(lambda: data.resolve(config.data, file.root))
+    sources = attempt(lambda: _sources(file))
     attempt(lambda: choose_template(config.chat.template, None, where=file.where("chat.template")))
     disperse = attempt(lambda: _bind("disperse", config.disperse, file))
     if disperse is not None and "embedding" in disperse.method.needs:
@@ -105,6 +107,17 @@ def _recipe(recipe: Recipe, where: str) -> Bound:
 
 def _bind(kind: str, section: Any, file: RunFile) -> Bound:
     return registry(kind).bind(section.method, section.own, where=file.where(kind))
+
+
+def _sources(file: RunFile) -> list[Any]:
+    """The data entries, opened; what is wrong with `data[2].path` is told with file and line."""
+    try:
+        return data.resolve(file.config.data, file.root)
+    except DtmError as error:
+        for part in getattr(error, "parts", [error]):
+            if found := ENTRY.match(part.where or ""):
+                part.where = file.where(f"data.{found[1]}{found[2]}")
+        raise several([error]) from None
 
 
 def _check_baselines(file: RunFile) -> None:
