@@ -51,6 +51,8 @@ def test_twins_agree(size, count):
     for quota in (-1, 0, 1, 3):
         threshold = int(rows[0].view(np.uint32)[size // 2] & 0x7FFFFFFF)
         same("trim", rows[0], threshold, quota, out=out)
+    raw = (rows[0].view(np.uint32) >> 16).astype(np.uint16)
+    same("decode_bf16_less", raw, numbers(size + 1, size), out=out)
     bucket = int((rows[0].view(np.uint32)[size // 2] & 0x7FFFFFFF) >> 16)
     assert plain.in_bucket(rows[0], bucket).tobytes() == compiled.in_bucket(rows[0], bucket).tobytes()
 

@@ -31,6 +31,15 @@ def decode(raw: NDArray[Any], dtype: str, out: NDArray[np.float32]) -> bool:
     return kernels().finite(out)
 
 
+def decode_less(raw: NDArray[Any], dtype: str, base: NDArray[np.float32], out: NDArray[np.float32]) -> bool:
+    """Values [n] of that dtype less `base` [n], in fp32; returns whether all that was read is finite."""
+    if dtype == "BF16":
+        return kernels().decode_bf16_less(raw, base, out)
+    finite = decode(raw, dtype, out)
+    out -= base
+    return finite
+
+
 def encode(values: NDArray[np.float32], dtype: str) -> tuple[NDArray[Any], bool]:
     """fp32 [n] rounded to nearest even, and whether all results are finite."""
     if dtype == "F32":

@@ -15,7 +15,7 @@ from dtm.merge.adapter import Factors
 from dtm.merge.arithmetic import Block
 from dtm.merge.checkpoint import Files, Stored
 from dtm.merge.header import ITEM_BYTES
-from dtm.merge.precision import MERGED, decode
+from dtm.merge.precision import MERGED, decode, decode_less
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,13 @@ class Reader:
             setattr(self._local, name, kept)
         return kept[: count * np.dtype(dtype).itemsize].view(dtype)
 
-    def values(self, stored: Stored, start: int, out: Block) -> None:
-        """Values [start, start + n) of the flattened tensor into `out` [n]."""
-        width = ITEM_BYTES[stored.dtype]
+    def values(self, stored: Stored, start: int, out: Block, base: Block | None = None) -> None:
+        """Values [start, start + n) of the flattened tensor into `out` [n], less `base` [n] if that is given."""
         same = stored.dtype == "F32"
         raw: Any = out if same else self.buffer("raw", out.size, MERGED[stored.dtype])
-        self.files.read_into(stored, start * width, memoryview(raw).cast("B"))
-        if not decode(raw, stored.dtype, out) and not self.allow_nonfinite:
+        self.files.read_into(stored, start * ITEM_BYTES[stored.dtype], memoryview(raw).cast("B"))
+        finite = decode(raw, stored.dtype, out) if base is None else decode_less(raw, stored.dtype, base, out)
+        if not finite and not self.allow_nonfinite:
             raise ModelError(
                 f"tensor {stored.name!r} holds NaN or infinity", where=stored.path,
                 mend="Mend that model, or go on with --allow-nonfinite",
@@ -161,7 +161,10 @@ class Source:
 
     def update(self, reader: Reader, block: Range, base: Block, out: Block) -> None:
         """The sub-model less the base into `out` [n]: for an adapter the product itself, not a difference."""
-        if self.stored is not None or self.magnitude is not None:
+        plain = self.product is None and self.bias is None and self.remap is None
+        if self.stored is not None and plain:
+            reader.values(self.stored, block.start, out, base)
+        elif self.stored is not None or self.magnitude is not None:
             self.weights(reader, block, base, out)
             out -= base
         elif self.product is not None:

@@ -24,6 +24,17 @@ def decode_bf16(raw, out):
 
 
 @compiled
+def decode_bf16_less(raw, base, out):
+    bits = out.view(np.uint32)
+    infinite = 0
+    for i in range(raw.size):
+        bits[i] = np.uint32(raw[i]) << np.uint32(16)
+        out[i] -= base[i]
+        infinite |= (raw[i] & np.uint16(0x7F80)) == np.uint16(0x7F80)
+    return infinite == 0
+
+
+@compiled
 def encode_bf16(values, out):
     bits = values.view(np.uint32)
     infinite = 0

@@ -15,6 +15,13 @@ def decode_bf16(raw: NDArray[np.uint16], out: Floats) -> bool:
     return bool(((raw & 0x7F80) != 0x7F80).all())
 
 
+def decode_bf16_less(raw: NDArray[np.uint16], base: Floats, out: Floats) -> bool:
+    """bfloat16 bits to fp32 less `base`, rounded once; whether all that was read is finite."""
+    finite = decode_bf16(raw, out)
+    out -= base
+    return finite
+
+
 def encode_bf16(values: Floats, out: NDArray[np.uint16]) -> bool:
     """fp32 to bfloat16 bits, to nearest even; whether all results are finite. A NaN stays one."""
     bits = values.view(np.uint32)
