@@ -25,8 +25,8 @@ demo: $(SMOLLM)
 	$(BIN)/dtm run examples/demo.yaml
 
 lint: $(STAMP)
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
 
 test: $(SMOLLM) lint

@@ -222,10 +222,6 @@ def environment(threads: int) -> dict[str, str]:
         "MKL_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "passive",
-        # glibc gives large blocks back to the kernel at once, and every step of training pays for fresh
-        # pages again: half of the system time of a CPU run (LOG.md, 2026-11-22).
-        "MALLOC_MMAP_THRESHOLD_": str(8 << 30),
-        "MALLOC_TRIM_THRESHOLD_": str(16 << 30),
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
