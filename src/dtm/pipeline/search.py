@@ -20,24 +20,25 @@ from dtm.foundations.files import canonical, write_json
 Weights = tuple[float, ...]
 Score = Callable[[Sequence[float]], float]
 Progress = Callable[[dict[str, Any]], None]
-SIGMA = 0.25  # CMA-ES's first step, a quarter of the box
+SIGMA, BELOW = 0.25, -0.5  # CMA-ES's first step and the lower end of its box
 DIGITS = 6
 WORST = -1e30  # the score of weights whose merge is not finite
 
 
 def cma_es(score: Score, count: int, budget: int, seed: int) -> None:
-    """Covariance matrix adaptation in the box [0, 1]^K, from uniform weights.
+    """Covariance matrix adaptation with weights in [0, 1], from uniform ones.
 
-    Hansen, "The CMA Evolution Strategy: A Tutorial", arXiv:1604.00772, by the package cmaes.
+    Hansen, "The CMA Evolution Strategy: A Tutorial", arXiv:1604.00772, by the package cmaes. Its box reaches below 0,
+    which counts as 0: otherwise no candidate would ever leave a sub-model out.
     """
     import numpy as np
     from cmaes import CMA
 
-    box = np.tile([0.0, 1.0], (count, 1))
+    box = np.tile([BELOW, 1.0], (count, 1))
     optimizer = CMA(np.full(count, 1.0 / count), SIGMA, bounds=box, seed=seed)
     while not optimizer.should_stop():
         asked = [optimizer.ask() for _ in range(optimizer.population_size)]
-        optimizer.tell([(point, -score(point.tolist())) for point in asked])
+        optimizer.tell([(point, -score(point.clip(0.0).tolist())) for point in asked])
 
 
 def greedy(score: Score, count: int, budget: int, seed: int) -> None:
