@@ -1,7 +1,7 @@
 """Kills a build before every line of the store's code, in turn: `python -m tests.foundations.killing FOLDER`.
 
-A process of its own, since it forks for every line: from a test run that has torch in its memory, a fork costs more than
-the build.
+A process of its own, since it forks for every line: from a test run that has torch in its memory, a fork costs more
+than the build.
 """
 
 from __future__ import annotations
