@@ -2,9 +2,9 @@
 
     python benchmarks/merge/run.py --mergekit PATH/TO/mergekit-yaml --folder SCRATCH [--config config.json]
 
-Writes `results-SIZE.json`: seconds of every repeat and medians, peak anonymous memory, ratios, the limit (reading all
-inputs and copying one output), and the machine's load before and after. Models are made in SCRATCH if they are not
-there; everything is in the page cache before the first timing. Without --mergekit only ours is timed.
+Writes `results-SIZE.json`: wall seconds of every repeat, medians, CPU seconds, peak anonymous memory, ratios, the
+limit (reading all inputs and copying one output), and the machine's load before and after. Models are made in SCRATCH
+if they are not there. Without --mergekit only ours is timed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
@@ -58,24 +59,25 @@ def peer_adapter_file(folder: Path) -> str:
     return json.dumps({"merge_method": "linear", "models": models, "dtype": "bfloat16"})
 
 
-def timed(command: list[Any], output: Path | None) -> tuple[float, int]:
-    """Wall seconds of a process, and the peak of its anonymous memory in bytes, sampled every 10 ms."""
+def timed(command: list[Any], output: Path | None) -> tuple[float, float, int]:
+    """A process's wall seconds, its CPU seconds, and the peak of its anonymous memory in bytes (every 10 ms)."""
     if output is not None:
         shutil.rmtree(output, ignore_errors=True)
     os.sync()  # the last output's pages are not written out on this one's time
-    start, peak = time.perf_counter(), 0
+    start, before, peak = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN), 0
     process = subprocess.Popen(
         [str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     while process.poll() is None:
         peak = max(peak, anonymous(process.pid))
         time.sleep(0.01)
-    seconds = time.perf_counter() - start
+    seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     if process.returncode:
         raise SystemExit(
             f"{command} failed: {process.stderr.read().decode()[-800:] if process.stderr else ''}"
         )
-    return seconds, peak
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return seconds, cpu, peak
 
 
 def anonymous(pid: int) -> int:
@@ -90,12 +92,9 @@ def anonymous(pid: int) -> int:
 
 def repeated(command: list[Any], output: Path | None, times: int) -> dict[str, Any]:
     runs = [timed(command, output) for _ in range(times)]
-    seconds = [round(run[0], 2) for run in runs]
-    return {
-        "seconds": seconds,
-        "median": statistics.median(seconds),
-        "peak_mb": round(max(run[1] for run in runs) / 1e6),
-    }
+    seconds, cpu = [round(run[0], 2) for run in runs], [round(run[1], 2) for run in runs]
+    return {"seconds": seconds, "median": statistics.median(seconds), "cpu_seconds": statistics.median(cpu),
+            "peak_mb": round(max(run[2] for run in runs) / 1e6)}  # fmt: skip
 
 
 def limit(folder: Path, inputs: list[str], times: int) -> dict[str, Any]:
@@ -105,7 +104,8 @@ def limit(folder: Path, inputs: list[str], times: int) -> dict[str, Any]:
     copy = repeated(
         ["cp", folder / "base/model.safetensors", folder / "copy.safetensors"], folder / "nothing", times
     )
-    return {"read": read["median"], "copy": copy["median"], "sum": round(read["median"] + copy["median"], 2)}
+    return {"read": read["median"], "copy": copy["median"], "sum": round(read["median"] + copy["median"], 2),
+            "cpu_seconds": round(read["cpu_seconds"] + copy["cpu_seconds"], 2)}  # fmt: skip
 
 
 def compare(
@@ -118,6 +118,7 @@ def compare(
         path.write_text(theirs)
         found["mergekit"] = repeated([peer, path, output, "--lazy-unpickle"], output, config["peer_repeats"])
         found["times_faster"] = round(found["mergekit"]["median"] / found["ours"]["median"], 1)
+        found["times_less_cpu"] = round(found["mergekit"]["cpu_seconds"] / found["ours"]["cpu_seconds"], 1)
         found["share_of_its_memory"] = round(found["ours"]["peak_mb"] / found["mergekit"]["peak_mb"], 3)
     return found
 
@@ -134,8 +135,10 @@ def main() -> None:
         write_models(folder, config["size"], adapters=config["adapters"])
     results: dict[str, Any] = {
         "config": config,
-        "machine": {"cores": len(os.sched_getaffinity(0)), "processor": platform.machine(), "python": platform.python_version(),
-                    "numpy": version("numpy"), "numba": version("numba"), "load_before": os.getloadavg()},
+        "machine": {
+            "cores": len(os.sched_getaffinity(0)), "processor": platform.machine(), "load_before": os.getloadavg(),
+            "python": platform.python_version(), "numpy": version("numpy"), "numba": version("numba"),
+        },
         "limit": limit(folder, ["m0", "m1", "m2", "m3"], config["repeats"]), "methods": {},
     }  # fmt: skip
     timed(

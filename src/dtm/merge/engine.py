@@ -6,11 +6,9 @@ depend on (seed, model, tensor, index): so the bytes are the same on any number 
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -21,14 +19,13 @@ from dtm.merge.inspection import add, measure
 from dtm.merge.jobs import KEEP, Job, MergedFactors
 from dtm.merge.method import Pass, Place, Treatment, call
 from dtm.merge.planning import Plan
+from dtm.merge.pool import Pool
 from dtm.merge.precision import encode
 from dtm.merge.random import Random
 from dtm.merge.shards import Shard, adapter_names
 from dtm.merge.sources import Range, Reader
 from dtm.merge.writer import Writer, on_disk, unwritten
 
-T = TypeVar("T")
-R = TypeVar("R")
 GROUP_BYTES = 256 << 20  # of inputs that pass through all passes together, still warm in the page cache
 Progress = Callable[[int, int], None]
 
@@ -46,12 +43,12 @@ class Engine:
         allow_nonfinite: bool,
         progress: Progress | None,
     ) -> None:
-        self.plan, self.threads, self.seed = plan, max(1, threads), seed
+        self.plan, self.seed = plan, seed
         self.allow_nonfinite = allow_nonfinite
         self.reader = Reader(files, allow_nonfinite)
         self.states: dict[str, tuple[Any, ...]] = {}
         self.measures: dict[str, dict[str, Any]] | None = None  # by tensor, if the merge is to be inspected
-        self.pool = ThreadPoolExecutor(self.threads) if threads > 1 else None
+        self.pool = Pool(threads)
         self._progress, self._done, self._total = (
             progress,
             0,
@@ -72,8 +69,7 @@ class Engine:
                         self._write_group(group, shard, writer)
                 writer.end(shard)
         finally:
-            if self.pool is not None:
-                self.pool.shutdown(cancel_futures=True)
+            self.pool.close()
 
     @property
     def _spans_model(self) -> bool:
@@ -116,7 +112,7 @@ class Engine:
             return job, total
 
         tasks = [(job, span) for job in jobs for span in job.spans]
-        for found, (_, span) in self._ordered(scan, tasks):
+        for found, (_, span) in self.pool.ordered(scan, tasks):
             self._advance(sum(block.count for block in span))
             yield found
 
@@ -138,7 +134,7 @@ class Engine:
             for job in opaque:
                 writer.write(shard.slots[job.name].start, self._agreed(job))
             if self.plan.export == "adapter":
-                for _ in self._ordered(lambda job: self._write_factors(job, shard, writer), group):
+                for _ in self.pool.ordered(lambda job: self._write_factors(job, shard, writer), group):
                     pass
                 return
             tasks = [(job, span) for job in group if not job.opaque for span in job.spans]
@@ -155,7 +151,7 @@ class Engine:
                         add(measured, self._measured(job, block, values))
                 return measured
 
-            for measured, (job, span) in self._ordered(combine, tasks):
+            for measured, (job, span) in self.pool.ordered(combine, tasks):
                 if self.measures is not None and measured:
                     add(self.measures.setdefault(job.name, {}), measured)
                 self._advance(sum(block.count for block in span))
@@ -263,26 +259,6 @@ class Engine:
         finally:
             for job in jobs:
                 job.close()
-
-    def _ordered(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[tuple[R, T]]:
-        """Results in the order of the tasks, a few tasks a thread ahead, so that memory stays bounded."""
-        if self.pool is None:
-            for task in tasks:
-                yield function(task), task
-            return
-        waiting: deque[tuple[Any, T]] = deque()
-        try:
-            for task in tasks:
-                waiting.append((self.pool.submit(function, task), task))
-                if len(waiting) > 3 * self.threads:
-                    future, first = waiting.popleft()
-                    yield future.result(), first
-            while waiting:
-                future, first = waiting.popleft()
-                yield future.result(), first
-        finally:
-            for future, _ in waiting:
-                future.cancel()
 
     def _advance(self, values: int) -> None:
         self._done += values
