@@ -101,7 +101,7 @@ def render(
     train, dev = _split(Examples(whole), settings["dev"], seed)
     train.save(claim.output / "train.arrow")
     dev.save(claim.output / "dev.arrow")
-    facts = {"train": _count(train), "dev": _count(dev), "dropped": len(dropped)}
+    facts: dict[str, Any] = {"train": _count(train), "dev": _count(dev), "dropped": len(dropped)}
     write_json(claim.output / "card.json", {**facts, "sources": _by_source(train)})
     return {**facts, "rows": len(train), "tokens": facts["train"]["trained_tokens"]}
 
