@@ -149,6 +149,7 @@ def main() -> None:
         found = results["methods"][method] = compare(folder, text, text, config, arguments.mergekit)
         found["times_the_limit"] = round(found["ours"]["median"] / results["limit"]["sum"], 2)
         print(method, json.dumps(found), flush=True)
+        _write(results)
     if config["adapters"]:
         found = compare(folder, adapter_file(folder), peer_adapter_file(folder), config, arguments.mergekit)
         found["times_a_copy"] = round(found["ours"]["median"] / results["limit"]["copy"], 2)
@@ -156,7 +157,13 @@ def main() -> None:
         print("adapters", json.dumps(found), flush=True)
     results["machine"]["load_after"] = os.getloadavg()
     print(json.dumps(results["limit"]))
-    (HERE / f"results-{config['size']}.json").write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
+    _write(results)
+
+
+def _write(results: dict[str, Any]) -> None:
+    """What is known so far: a run that is stopped keeps it."""
+    path = HERE / f"results-{results['config']['size']}.json"
+    path.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
 
 
 def _warm(folder: Path) -> Path:
