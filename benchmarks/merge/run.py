@@ -116,7 +116,11 @@ def compare(
     found = {"ours": repeated([*OURS, path, output], output, config["repeats"])}
     if peer is not None and theirs is not None and config["peer_repeats"]:
         path.write_text(theirs)
-        found["mergekit"] = repeated([peer, path, output, "--lazy-unpickle"], output, config["peer_repeats"])
+        found["mergekit"] = repeated(
+            [peer, path, output, "--lazy-unpickle", "--lora-merge-cache", folder / "cache"],
+            output,
+            config["peer_repeats"],
+        )
         found["times_faster"] = round(found["mergekit"]["median"] / found["ours"]["median"], 1)
         found["times_less_cpu"] = round(found["mergekit"]["cpu_seconds"] / found["ours"]["cpu_seconds"], 1)
         found["share_of_its_memory"] = round(found["ours"]["peak_mb"] / found["mergekit"]["peak_mb"], 3)
