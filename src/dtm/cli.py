@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -226,6 +227,15 @@ def main() -> None:
         app(standalone_mode=True)
     except DtmError as error:
         typer.echo(f"dtm: {error.message}", err=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT):
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        typer.echo(
+            f"dtm: {place}{error.strerror}. What was done is kept; the same command goes on from here.",
+            err=True,
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("\ndtm: stopped; what was done is kept, and the same command goes on from here", err=True)

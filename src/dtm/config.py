@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -203,7 +204,7 @@ class RunFile:
 
 def read(source: Path | str | Mapping[str, Any], settings: Sequence[str] = ()) -> RunFile:
     """Read a run file (or take a mapping), apply `key=value` settings, and check names and types."""
-    document = Document(dict(source)) if isinstance(source, Mapping) else load(source)
+    document = Document(_plain(source)) if isinstance(source, Mapping) else load(source)
     for setting in settings:
         assign(document.values, setting)
     if settings or not document.text:
@@ -211,6 +212,11 @@ def read(source: Path | str | Mapping[str, Any], settings: Sequence[str] = ()) -
 
         document = replace(document, text=yaml.safe_dump(document.values, sort_keys=False))
     return RunFile(document)
+
+
+def _plain(source: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy that is ours to change, its paths as text."""
+    return json.loads(json.dumps(source, default=str))
 
 
 def _validate(document: Document) -> Config:

@@ -155,3 +155,9 @@ def test_a_run_that_cannot_fit_the_disk_is_refused_before_training(damaged, tmp_
     with pytest.raises(DtmError, match=r"needs about .* GB more of disk.*dtm gc"):
         run(write_run(damaged, tmp_path), quiet=True)
     assert not list((tmp_path / ".dtm-store").glob("work/*/scratch/*"))
+
+
+def test_target_modules_that_name_nothing_are_told_before_training(damaged, tmp_path):
+    text = RUN.replace("lora_dropout: 0.1", "target_modules: [query_key_value]")
+    with pytest.raises(DtmError, match="no module of the base is named by target_modules"):
+        run(write_run(damaged, tmp_path, text), quiet=True)

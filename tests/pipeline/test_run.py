@@ -196,3 +196,21 @@ def _prepared_base(out):
         if json.loads(manifest.read_text())["step"] == "prepare_base":
             return manifest.parent
     raise AssertionError("there is no prepared base")
+
+
+def test_the_card_holds_this_runs_file(undisturbed, inputs, tmp_path):
+    without(undisturbed, tmp_path)
+    done = dtm("run", write_run(inputs, tmp_path, RUN + "# a note of this run\n"))
+    assert done.returncode == 0, done.stderr
+    assert "# a note of this run" in (tmp_path / "run" / "merged" / "README.md").read_text()
+    assert set(events(tmp_path).values()) == {"reused"}
+
+
+def test_repeated_rows_count_once_and_sources_of_one_name_are_one(undisturbed, inputs, tmp_path):
+    text = RUN.replace("path: colours.jsonl, source: colours", "path: colours.jsonl, source: adds, weight: 2")
+    done = dtm("disperse", write_run(inputs, tmp_path, text))
+    assert done.returncode == 0, done.stderr
+    data = json.loads((tmp_path / "run" / "results.json").read_text())["data"]
+    assert [source["source"] for source in data["sources"]] == ["adds"]
+    assert data["sources"][0]["kept"] == data["kept"] == 100
+    assert data["train"] + data["dev"] == 140

@@ -157,13 +157,12 @@ def merge(
     from dtm.merge import merge_models
     from dtm.merge.writer import JOURNAL
 
-    if not (
-        claim.output / JOURNAL
-    ).exists():  # killed before the first block, or between the last and publishing
+    # Without its journal, a killed merge stood before its first block or behind its last: begin again.
+    if not (claim.output / JOURNAL).exists():
         claim.empty()
     licences = sorted({entry["license"] for entry in checked.config.data if entry.get("license")})
-    card = {"title": checked.file.name, "base_model": checked.config.base, "models": [m.name for m in submodels],
-            "license": licences, "recipe": checked.file.document.text}  # fmt: skip
+    names = [model.name for model in submodels]
+    card = {"base_model": checked.config.base, "models": names, "license": licences}
     return merge_models(
         base=base.folder, models=[model.folder for model in submodels], output=claim.output, method=bound,
         weights=weights, statistics=statistics or None, seed=seed, threads=checked.threads, progress=progress,

@@ -72,7 +72,7 @@ def check(file: RunFile) -> Checked:
     baselines = [attempt(partial(_recipe, one, file.where("baselines"))) for one in config.baselines]
     base = attempt(lambda: locate(config.base, file.root, where=file.where("base")))
     sources = attempt(lambda: _sources(file))
-    attempt(lambda: choose_template(config.chat.template, None, where=file.where("chat.template")))
+    attempt(lambda: choose_template(_template(file), None, where=file.where("chat.template")))
     disperse = attempt(lambda: _bind("disperse", config.disperse, file))
     if disperse is not None and "embedding" in disperse.method.needs:
         where = file.where("disperse.embedder")
@@ -96,7 +96,7 @@ def check(file: RunFile) -> Checked:
         raise several(errors)
     return Checked(
         file, recipe, tuple(baselines), base, tuple(sources),
-        lambda own: choose_template(config.chat.template, own), disperse, train, merge, tuple(chosen), tuple(dev),
+        lambda own: choose_template(_template(file), own), disperse, train, merge, tuple(chosen), tuple(dev),
         threads, _device(config.launch.device),
     )  # fmt: skip
 
@@ -197,7 +197,7 @@ def _check_method(file: RunFile, bound: Bound) -> None:
 
 
 def _threads(file: RunFile) -> int:
-    launch, cores = file.config.launch, os.cpu_count() or 1
+    launch, cores = file.config.launch, _cores()
     threads = launch.threads or max(1, cores // launch.workers)
     if launch.workers * threads > max(cores, launch.workers):
         raise ConfigError(
@@ -207,6 +207,18 @@ def _threads(file: RunFile) -> int:
             mend=f"Set launch.threads to {max(1, cores // launch.workers)}",
         )
     return threads
+
+
+def _cores() -> int:
+    """Cores that this process may use, which a container may have fewer of than the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _template(file: RunFile) -> str:
+    """The template as said; a .jinja file is looked for beside the run file first, as data is."""
+    name = file.config.chat.template
+    beside = file.root / name
+    return str(beside) if name.endswith((".jinja", ".j2")) and beside.exists() else name
 
 
 def _check_folder(file: RunFile) -> None:

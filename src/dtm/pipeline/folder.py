@@ -38,7 +38,10 @@ def show_models(run: Run, models: Sequence[tuple[Model, str]]) -> None:
         if place not in shown:
             shutil.rmtree(place, ignore_errors=True)
     for place, model in shown.items():
-        link_tree(model.folder, place, skip=NOT_SHOWN)
+        card = model.folder / "README.md"
+        link_tree(model.folder, place, skip=NOT_SHOWN | {card.name})
+        if card.exists():
+            write_text(place / card.name, _card(card, run))
 
 
 def show_data(run: Run) -> None:
@@ -79,6 +82,12 @@ def named_keys(store: Path) -> tuple[set[str], list[Path]]:
             if not folder.exists():
                 gone.append(entry)
     return keys, gone
+
+
+def _card(card: Path, run: Run) -> str:
+    """The merge's card with this run's file in it: the store's may come from another run of the same merge."""
+    head = card.read_text(encoding="utf-8").partition("```yaml")[0]
+    return f"{head}```yaml\n{run.checked.file.document.text.rstrip()}\n```\n"
 
 
 def _slug(folder: Path) -> str:

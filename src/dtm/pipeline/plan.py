@@ -60,7 +60,9 @@ def show(result: dict[str, Any], console: Any) -> None:
             f"Training: about {duration(time)} at {totals['tokens_per_second']:,.0f} tokens/s a worker."
             if time is not None else "Training time is not known: --probe measures it."
         )  # fmt: skip
-        words.append(f"Peak memory of training: very roughly {size(totals['memory'])}, if every batch is full.")
+        words.append(
+            f"Peak memory of training: very roughly {size(totals['memory'])}, if every batch is full."
+        )
     words.append(f"Disk: {size(totals['disk'])} at most, {size(totals['disk_free'])} free.")
     console.print(" ".join(words))
 

@@ -38,8 +38,26 @@ def assemble(
         "merge": _merge(run),
         "stages": _stages(run),
     }
-    results["statement"] = statement(results)
+    results["statement"] = [*statement(results), *_notes(run)]
     return results
+
+
+def _notes(run: Run) -> list[str]:
+    """What a reader of the scores must know of this run besides them."""
+    notes = []
+    if run.checked.config.model.get("quantization"):
+        notes.append(
+            "The base was quantised for training alone: merged and evaluated were unquantised weights."
+        )
+    now = versions()
+    others: dict[str, list[str]] = {}
+    for record in run.steps.records:
+        for package, version in record.versions.items():
+            if record.reused and now.get(package) not in (None, version):
+                others.setdefault(f"{package} {version}", []).append(record.label)
+    for package, labels in sorted(others.items()):
+        notes.append(f"Reused from a run with {package}: {', '.join(dict.fromkeys(labels))}.")
+    return notes
 
 
 def _run(run: Run, command: str) -> dict[str, Any]:
@@ -119,25 +137,38 @@ def _heldout(model: str, artifact: Artifact) -> Iterator[dict[str, Any]]:
 def _data(run: Run) -> dict[str, Any]:
     loaded, rendered = run.cards["load"], run.cards["render"]
     card, tokens = read_json(loaded.folder / "card.json"), read_json(rendered.folder / "card.json")["sources"]
-    unrendered = Counter(line["source"] for line in _lines(rendered.folder / "dropped.jsonl"))
-    sources = []
+    unrendered = Counter(line["source"] for line in _once(rendered.folder))
+    sources: dict[str, dict[str, Any]] = {}
     for one in card["sources"]:
-        counts = tokens.get(one["source"], {})
-        lost = unrendered.pop(one["source"], 0)
-        more = {name: counts.get(name) for name in ("tokens", "trained_tokens")}
-        sources.append({**one, "kept": one["kept"] - lost, "dropped": one["dropped"] + lost, **more})
+        before = sources.setdefault(one["source"], {"source": one["source"], "license": one.get("license")})
+        for name in ("read", "kept", "dropped", "duplicates"):
+            before[name] = before.get(name, 0) + one[name]
+    for name, source in sources.items():
+        source["kept"] -= unrendered[name]
+        source["dropped"] += unrendered[name]
+        source |= {count: tokens.get(name, {}).get(count) for count in ("tokens", "trained_tokens")}
     reasons: dict[str, dict[str, Any]] = {}
-    for artifact in (loaded, rendered):
-        for line in _lines(artifact.folder / "dropped.jsonl"):
+    for lines in (_lines(loaded.folder / "dropped.jsonl"), _once(rendered.folder)):
+        for line in lines:
             reason = _kind(line["reason"])
             entry = reasons.setdefault(reason, {"reason": reason, "count": 0, "examples": []})
             entry["count"] += 1
             if len(entry["examples"]) < SHOWN_LINES:
                 entry["examples"].append({"file": line.get("file"), "line": line.get("line")})
-    kept = rendered.facts["train"]["rows"] + rendered.facts["dev"]["rows"]
+    kept = card["kept"] - unrendered.total()  # rows that `weight` repeats count once
     ordered = sorted(reasons.values(), key=lambda entry: (-entry["count"], entry["reason"]))
     return {"read": card["read"], "kept": kept, "train": rendered.facts["train"]["rows"],
-            "dev": rendered.facts["dev"]["rows"], "sources": sources, "reasons": ordered}  # fmt: skip
+            "dev": rendered.facts["dev"]["rows"], "sources": list(sources.values()), "reasons": ordered}  # fmt: skip
+
+
+def _once(folder: Path) -> Iterator[dict[str, Any]]:
+    """The rows that rendering dropped, those that `weight` repeats once."""
+    seen = set()
+    for line in _lines(folder / "dropped.jsonl"):
+        place = (line["source"], line["file"], line["line"])
+        if place not in seen:
+            seen.add(place)
+            yield line
 
 
 def _kind(reason: str) -> str:

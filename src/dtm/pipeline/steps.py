@@ -30,6 +30,7 @@ class Record:
     seconds: float = 0.0  # that the work took, in this run or in the one that did it
     facts: dict[str, Any] = field(default_factory=dict)
     planned: bool = False
+    versions: dict[str, str] = field(default_factory=dict)  # of the packages that did the work
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,9 @@ class Steps:
             artifact.manifest["seed"], artifact.manifest["numerics"], artifact.manifest["version"],
         )  # fmt: skip
         seconds = seconds or artifact.manifest["seconds"]
-        self.records.append(Record(label, what, step, reused, why, seconds, dict(artifact.facts)))
+        made_with = artifact.manifest["versions"]
+        facts = dict(artifact.facts)
+        self.records.append(Record(label, what, step, reused, why, seconds, facts, versions=made_with))
         self.display.done(label, what, reused=reused, why=why, seconds=seconds, facts=artifact.facts)
 
     def _check_room(self, *needs: Mapping[str, Any]) -> None:

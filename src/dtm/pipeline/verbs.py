@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dtm.config import Search
-from dtm.foundations.errors import DataError
+from dtm.foundations.errors import ConfigError, DataError
 from dtm.foundations.files import canonical, text_digest
 from dtm.foundations.models import convert_gguf, is_model_file, prepare_base
 from dtm.foundations.seeds import derive, derive32
@@ -227,7 +227,13 @@ class Run:
     def _training(self, name: str, which: str, rows: Rows, base: Model, settings: Settings) -> Work:
         seed = derive32(self.seed, "train", which)
         adapter = derive32(self.seed, "adapter", *([] if settings.same_adapter_init else [which]))
-        needs = train_needs(base, settings, rows.count, rows.tokens) if base.folder.exists() else {}
+        needs = train_needs(base, settings, rows.count, rows.tokens)
+        if needs["parameters"] == 0:
+            raise ConfigError(
+                f"no module of the base is named by target_modules: {settings.lora['target_modules']}",  # type: ignore[index]
+                where=self.checked.file.where("train.lora.target_modules"),
+                mend="all-linear takes every linear layer but the output head",
+            )
         step = Step(
             "train", {**settings.keyed, "model": self.checked.config.model, "adapter_seed": adapter},
             {"base": base.digest, "examples": rows.digest}, seed, self.checked.numerics,
@@ -262,9 +268,7 @@ class Run:
         backend = config.evaluate.backend and config.evaluate.backend.model_dump()
         settings = {"task": task.fingerprint, "format": form, "batch_size": config.evaluate.batch_size,
                     "model": config.model, "backend": backend}  # fmt: skip
-        step = Step(
-            "evaluate", settings, _model_inputs(model), derive(self.seed, "evaluate"), self.checked.numerics
-        )
+        step = Step("evaluate", settings, _model_inputs(model), None, self.checked.numerics)
 
         def arguments(claim: Claim) -> dict[str, Any]:
             return {
@@ -272,7 +276,7 @@ class Run:
                 "batch_size": config.evaluate.batch_size, "backend": backend,
                 **_loading(config.model), "max_length": None,
                 "device": self.checked.device, "threads": self.checked.threads,
-                "seed": derive32(self.seed, "evaluate"),
+                "seed": 0,  # all seeds of a study meet the same prompts
             }  # fmt: skip
 
         label = f"{model.name} {task.name}" + (" chat" if form == "chat" else "")
