@@ -23,6 +23,9 @@ $(SMOLLM): $(STAMP)
 demo: $(SMOLLM)
 	$(BIN)/dtm testbed build/testbed --rows 3000
 	$(BIN)/dtm run examples/demo.yaml
+	@echo
+	@echo "This shows the flow, not an effect: SmolLM2-135M-Instruct is already instruction-tuned, the sample is small."
+	@echo "report: $(CURDIR)/runs/demo/report.html"
 
 lint: $(STAMP)
 	$(BIN)/ruff check src tests benchmarks
