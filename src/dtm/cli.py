@@ -14,6 +14,8 @@ os.environ.setdefault("TYPER_USE_RICH", "0")  # rich costs 0.1 s of CPU on every
 
 import typer
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="dtm",
     help="Instruction tuning as disperse, train, merge - measured against every honest alternative.\n\n"
@@ -237,9 +239,11 @@ def main() -> None:
             err=True,
         )
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("\ndtm: stopped; what was done is kept, and the same command goes on from here", err=True)
-        sys.exit(130)
+    except (KeyboardInterrupt, SystemExit) as left:  # typer turns Ctrl-C into a silent exit with 130
+        if isinstance(left, SystemExit) and left.code != INTERRUPTED:
+            raise
+        typer.echo("dtm: stopped; what was done is kept, and the same command goes on from here", err=True)
+        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

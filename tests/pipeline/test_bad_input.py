@@ -161,3 +161,15 @@ def test_target_modules_that_name_nothing_are_told_before_training(damaged, tmp_
     text = RUN.replace("lora_dropout: 0.1", "target_modules: [query_key_value]")
     with pytest.raises(DtmError, match="no module of the base is named by target_modules"):
         run(write_run(damaged, tmp_path, text), quiet=True)
+
+
+def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dtm.cli._run", interrupted)
+    monkeypatch.setattr(sys, "argv", ["dtm", "run", "a.yaml"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 130
+    assert "the same command goes on from here" in capsys.readouterr().err
