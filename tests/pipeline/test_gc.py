@@ -16,7 +16,7 @@ def objects(out):
 @pytest.fixture
 def here(undisturbed, inputs, tmp_path, monkeypatch):
     """A store in which only the merge and what follows is missing, and the run file beside it."""
-    without(undisturbed, tmp_path, "merge", "evaluate", "heldout")
+    without(undisturbed, tmp_path, "merge", "evaluate", "heldout", "attribute")
     write_run(inputs, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
