@@ -143,7 +143,7 @@ class Steps:
                     self._done(work.label, work.what, claim.artifact, reused=True)
                     continue
                 claim.empty()
-                job = Job(work.label, work.function, work.arguments(claim), lock=str(claim.work / "lock"))
+                job = Job(work.label, work.function, work.arguments(claim), lock=str(claim.job_lock))
                 keys[id(job)] = key
                 jobs.append(job)
                 self.display.queue(work.label, work.what)

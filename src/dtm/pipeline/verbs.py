@@ -292,7 +292,7 @@ class Run:
         def arguments(claim: Claim) -> dict[str, Any]:
             return {
                 **_model_job(model), "examples": str(dev.file), "output": str(claim.output),
-                "batch_size": config.evaluate.batch_size, **_loading(config.model),
+                **_loading(config.model),
                 "device": self.checked.device, "threads": self.checked.threads,
             }  # fmt: skip
 
