@@ -84,7 +84,7 @@ def dtm(
     """Run the command in a process of its own, killed at `fault` if given."""
     environment = {
         **os.environ,
-        "PYTHONPATH": str(Path(__file__).parent / "faults"),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent / "faults"), *_python_path()]),
         "OMP_NUM_THREADS": str(threads),
     }
     environment.pop("FAULT", None)
@@ -95,6 +95,11 @@ def dtm(
     folder = next((Path(str(one)).parent for one in arguments if str(one).endswith(".yaml")), None)
     command = [sys.executable, "-m", "dtm.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, cwd=folder)
+
+
+def _python_path() -> list[str]:
+    """Where this process looks for dtm, if it was told, so that the command under test is of the same tree."""
+    return [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
 
 
 @pytest.fixture(scope="session")

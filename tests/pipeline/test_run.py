@@ -214,3 +214,21 @@ def test_repeated_rows_count_once_and_sources_of_one_name_are_one(undisturbed, i
     assert [source["source"] for source in data["sources"]] == ["adds"]
     assert data["sources"][0]["kept"] == data["kept"] == 100
     assert data["train"] + data["dev"] == 140
+
+
+def test_a_callers_launcher_stays_open_and_serves_the_next_run(undisturbed, inputs, tmp_path, monkeypatch):
+    from dtm.foundations.errors import ConfigError
+    from dtm.foundations.launch import LocalLauncher
+    from dtm.pipeline import run
+
+    path = write_run(inputs, without(undisturbed, tmp_path, "heldout"))
+    monkeypatch.chdir(tmp_path)
+    with LocalLauncher(workers=1, threads=1) as launcher:
+        run(path, quiet=True, launcher=launcher)
+        worker = launcher._processes[0].process.pid
+        run(path, ["output_dir=again"], quiet=True, launcher=launcher)
+        assert launcher._processes[0].process.poll() is None
+        assert launcher._processes[0].process.pid == worker
+    assert content(tmp_path) == content(undisturbed)
+    with pytest.raises(ConfigError, match="2 threads, and this run wants 1"):
+        run(path, quiet=True, launcher=LocalLauncher(workers=1, threads=2))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dtm.config import RunFile, read
+from dtm.foundations.errors import ConfigError
 from dtm.foundations.files import write_json
 from dtm.foundations.launch import LocalLauncher
 from dtm.foundations.store import Store
@@ -33,14 +34,21 @@ def run(
     probe: bool = False,
     quiet: bool = False,
     command: str = "",
+    launcher: LocalLauncher | None = None,
 ) -> dict[str, Any]:
     """Do what a run file says, reusing whatever the store holds, and return the content of results.json.
 
     `settings` are `key=value` overrides; `until` stops after that stage; `dry_run` returns the plan
-    instead, with training speed measured if `probe`. Raises DtmError for a user's mistake, before work.
+    instead, with training speed measured if `probe`. A `launcher` stays open, its workers warm for the
+    caller's next run; its threads must be the run's. Raises DtmError for a user's mistake, before work.
     """
     file = source if isinstance(source, RunFile) else read(source, settings)
     checked = check(file)
+    if launcher is not None and launcher.threads != checked.threads:
+        raise ConfigError(
+            f"the workers that are kept have {launcher.threads} threads, and this run wants {checked.threads}",
+            where=file.where("launch.threads"), mend=f"Set launch.threads to {launcher.threads}",
+        )  # fmt: skip
     store = Store(file.store)
     if not dry_run or not (file.output_dir / "run.yaml").exists():  # what was run is not what was planned
         folder.open_folder(
@@ -49,7 +57,8 @@ def run(
         remember(file)
     log = None if dry_run else file.output_dir / "log.jsonl"
     display = Display(log, quiet=quiet)
-    launcher = LocalLauncher(
+    kept = launcher is not None
+    launcher = launcher or LocalLauncher(
         workers=checked.config.launch.workers, threads=checked.threads, log=file.output_dir / "workers.log"
     )
     display.begin(command)
@@ -67,7 +76,8 @@ def run(
         return results
     finally:
         display.close()
-        launcher.close()
+        if not kept:
+            launcher.close()
 
 
 def _train(this: Run) -> list[tuple[Model, str]]:
