@@ -6,7 +6,8 @@ import inspect
 from importlib import import_module
 from typing import Any
 
-from dtm.foundations.registry import KINDS, describe, registry
+from dtm.foundations.registry import KINDS, registry
+from dtm.foundations.settings import describe
 
 PLACES = {"recipe": "dtm.recipes", "disperse": "dtm.disperse", "merge": "dtm.merge",
           "embedder": "dtm.foundations.signals", "task": "dtm.evaluate.kinds"}  # fmt: skip

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 
 from dtm.foundations.errors import ConfigError, DtmError, MethodError
-from dtm.foundations.registry import KINDS, Registry, accepts, describe, registry
+from dtm.foundations.registry import KINDS, Registry, registry
 from dtm.foundations.store import Step
 
 
@@ -113,34 +112,3 @@ def test_there_is_one_registry_a_kind():
     assert all(registry(kind) is registry(kind) and registry(kind).kind == kind for kind in KINDS)
     with pytest.raises(MethodError, match="Did you mean 'disperse'"):
         registry("dispers")
-
-
-FITS = [
-    (int, [0, -3], [1.0, True, "1", None]),
-    (float, [0, 1.5], [True, "1", None, float("inf"), float("nan")]),
-    (bool, [True], [1, "true", None]),
-    (str, [""], [1, None]),
-    (int | None, [1, None], ["1", 1.5]),
-    (Literal["a", 1], ["a", 1], ["b", True, 1.0]),
-    (list[int], [[], [1, 2], (1,)], [[1.5], 1, "12"]),
-    (Sequence[float], [[1, 2.5]], ["12", [None]]),
-    (tuple[float, ...], [[0.5]], [["x"]]),
-    (float | list[float], [1, [1, 2]], [["a"], "a"]),
-    (dict[str, int], [{}, {"a": 1}], [[], 1]),
-    (Mapping[str, Any], [{"a": 1}], [[("a", 1)]]),
-    (dict, [{}], [[]]),
-    (list, [[1, "a"]], [{}]),
-    (Any, [1, None, object()], []),
-]
-
-
-@pytest.mark.parametrize(("annotation", "fits", "others"), FITS)
-def test_what_an_annotation_accepts(annotation, fits, others):
-    assert [value for value in fits if not accepts(annotation, value)] == []
-    assert [value for value in others if accepts(annotation, value)] == []
-
-
-def test_annotations_in_words():
-    assert describe(Literal["a", "b"]) == "one of 'a', 'b'"
-    assert describe(float | None) == "a finite number or null"
-    assert describe(int | str | bool) == "a whole number or text or true or false"

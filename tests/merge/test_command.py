@@ -89,7 +89,7 @@ def test_all_mistakes_of_a_file_at_once(models):
     with pytest.raises(DtmError) as caught:
         carry_out(models, {"metod": "ties", "models": ["a"], "space": "somewhere", "seed": "x"})
     assert all(word in str(caught.value) for word in ("metod", "Did you mean 'method'", "somewhere", "'x'"))
-    for content, message in [("method: [", "cannot be read as YAML"), ("- a", "mapping"),
+    for content, message in [("method: [", "merge.yaml:1:10: this is not valid YAML"), ("- a", "must be keys"),
                              ({"method": "tise", "models": ["a"]}, "Did you mean 'ties'"),
                              ({"method": {"name": "ties", "densty": 1}, "models": ["a"]}, "Did you mean 'density'"),
                              ({"method": "linear", "models": ["nowhere"]}, "nowhere"),

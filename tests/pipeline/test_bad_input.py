@@ -20,6 +20,15 @@ MISTAKES = {
     "wrong merge method": (("dev:", "merge: {method: linaer}\ndev:"), r"no merge method 'linaer'.*'linear'"),
     "wrong recipe": (("base:", "recipe: vanila_sft\nbase:"), r"no recipe method 'vanila_sft'.*'vanilla_sft'"),
     "wrong setting of a method": (("k: 2", "k: 2, balance: true"), r"'balance'.*'balanced'"),
+    "a density of percents": (
+        ("dev:", "merge:\n  method: ties\n  density: [0.1, 20]\ndev:"),
+        r"run.yaml:\d+: merge.density.1: 20 is not a number from 0 to 1",
+    ),
+    "a wrapped method's setting": (
+        ("dev:", "merge: {method: lines, of: {name: ties, density: -1}}\ndev:"),
+        r"run.yaml:\d+: merge.of.density: -1 is not a number from 0 to 1",
+    ),
+    "no restart": (("k: 2", "k: 2, restarts: 0"), r"run.yaml:\d+: disperse.restarts: 0 is not a number of at least 1"),
     "value of the wrong type": (("1e-3", "fast"), r"'fast' is not float"),
     "negative learning rate": (("1e-3", "-1e-3"), r"learning_rate must be above 0"),
     "reserved setting": (("num_train_epochs: 1", "output_dir: x"), r"`output_dir` cannot be set here"),

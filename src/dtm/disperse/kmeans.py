@@ -18,6 +18,7 @@ from dtm.disperse.sphere import add_moved, similarities, unit_rows
 from dtm.disperse.transport import assign_balanced
 from dtm.foundations.errors import ConfigError
 from dtm.foundations.registry import registry
+from dtm.foundations.settings import Count
 from dtm.foundations.types import Examples
 
 ROUGH = 1e-4  # restarts are compared once an iteration gains less than this share of the total
@@ -33,8 +34,8 @@ def kmeans(
     *,
     embedding: np.ndarray,
     balanced: bool = True,
-    restarts: int = 4,
-    max_iterations: int = 300,
+    restarts: Count = 4,
+    max_iterations: Count = 300,
 ) -> np.ndarray:
     """Lloyd's iteration from the best of `restarts` starts, until no row moves (or `max_iterations`).
 

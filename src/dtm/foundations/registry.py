@@ -15,15 +15,15 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import math
-import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from dtm.foundations.errors import ConfigError, DtmError, MethodError, several
+from dtm.foundations.settings import faults, plain
 
+Where = Callable[[str], object] | object
 KINDS = ("recipe", "curate", "augment", "disperse", "regularise", "merge", "embedder", "template", "task")
 
 
@@ -55,26 +55,35 @@ class Method:
             if p.kind is inspect.Parameter.KEYWORD_ONLY and p.name not in self.needs
         }
 
-    def bind(self, settings: Mapping[str, Any], *, where: object = None) -> Bound:
-        """Check a user's settings and fill in defaults; raises every mistake at once."""
-        known, errors = self.settings, []
+    def bind(self, settings: Mapping[str, Any], *, where: Where = None) -> Bound:
+        """Check a user's settings and fill in defaults; raises every mistake at once.
+
+        `where` names the section, or is a function from a setting's name to where it stands in a file.
+        """
+        known, place = self.settings, where if callable(where) else _under(where)
+        errors: list[DtmError] = []
         for name in sorted(settings.keys() - known.keys()):
-            errors.append(unknown(f"setting of {self.kind} method {self.name!r}", name, known, where=where))
+            what = f"setting of {self.kind} method {self.name!r}"
+            errors.append(unknown(what, name, known, where=place(name) if callable(where) else where))
         for name, parameter in known.items():
-            place = f"{where}.{name}" if where else name
-            if name not in settings:
-                if parameter.default is inspect.Parameter.empty:
-                    errors.append(
-                        MethodError(f"{self.kind} method {self.name!r} needs `{name}`", where=place)
-                    )
-            elif not accepts(parameter.annotation, settings[name]):
-                kind = describe(parameter.annotation)
-                errors.append(ConfigError(f"{settings[name]!r} is not {kind}", where=place))
+            if name in settings:
+                for key, what, mend in faults(parameter.annotation, settings[name]):
+                    inside = f"{name}.{key}" if key else name
+                    errors.append(ConfigError(what, where=place(inside), mend=mend))
+            elif parameter.default is inspect.Parameter.empty:
+                errors.append(
+                    MethodError(f"{self.kind} method {self.name!r} needs `{name}`", where=place(name))
+                )
         if errors:
             raise several(errors)
         defaults = {n: p.default for n, p in known.items() if p.default is not inspect.Parameter.empty}
-        given = {name: _as(known[name].annotation, value) for name, value in settings.items()}
+        given = {name: plain(known[name].annotation, value) for name, value in settings.items()}
         return Bound(self, {**defaults, **given})
+
+
+def _under(where: object) -> Callable[[str], object]:
+    """Where a setting of the section `where` stands."""
+    return lambda name: f"{where}.{name}" if where and name else where or name
 
 
 @dataclass(frozen=True)
@@ -118,10 +127,11 @@ class Registry(Mapping[str, Method]):
 
         return add
 
-    def bind(self, name: str, settings: Mapping[str, Any] | None = None, *, where: object = None) -> Bound:
-        """The method of that name with checked settings."""
+    def bind(self, name: str, settings: Mapping[str, Any] | None = None, *, where: Where = None) -> Bound:
+        """The method of that name with checked settings; `where`: see `Method.bind`."""
         if name not in self._methods:
-            raise unknown(f"{self.kind} method", name, self._methods, where=where)
+            place = where("") if callable(where) else where
+            raise unknown(f"{self.kind} method", name, self._methods, where=place)
         return self._methods[name].bind(settings or {}, where=where)
 
     def __getitem__(self, name: str) -> Method:
@@ -155,47 +165,3 @@ def unknown(what: str, name: str, known: typing.Iterable[str], *, where: object 
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
     mend = f"Did you mean {near[0]!r}?" if near else f"There is: {', '.join(names) or 'none'}"
     return MethodError(f"there is no {what} {name!r}", where=where, mend=mend)
-
-
-def accepts(annotation: Any, value: Any) -> bool:
-    """Whether a value from YAML fits a simple annotation; annotations it cannot judge accept all."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin in (typing.Union, types.UnionType):
-        return any(accepts(one, value) for one in arguments)
-    if origin is typing.Literal:
-        return any(value == one and type(value) is type(one) for one in arguments)
-    if annotation is None or annotation is type(None):
-        return value is None
-    if origin in (list, tuple, typing.get_origin(typing.Sequence[int])):
-        item = arguments[0] if arguments else Any
-        return isinstance(value, list | tuple) and all(accepts(item, one) for one in value)
-    if origin is dict or origin is typing.get_origin(typing.Mapping[str, int]):
-        return isinstance(value, Mapping)
-    if annotation is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if annotation is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, annotation) if annotation in (bool, str, dict, list) else True
-
-
-def _as(annotation: Any, value: Any) -> Any:
-    """A whole number given for a real one becomes real: 1 and 1.0 are one setting, with one key."""
-    options = typing.get_args(annotation) or (annotation,)
-    is_whole = isinstance(value, int) and not isinstance(value, bool)
-    return float(value) if is_whole and float in options and int not in options else value
-
-
-def describe(annotation: Any) -> str:
-    """An annotation in words for a user: `one of 'a', 'b'`, `a number`, `true or false`."""
-    if typing.get_origin(annotation) is typing.Literal:
-        return "one of " + ", ".join(repr(one) for one in typing.get_args(annotation))
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return " or ".join(describe(one) for one in typing.get_args(annotation))
-    words = {
-        float: "a finite number",
-        int: "a whole number",
-        bool: "true or false",
-        str: "text",
-        type(None): "null",
-    }
-    return words.get(annotation, str(annotation))

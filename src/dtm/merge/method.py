@@ -14,8 +14,8 @@ A method's positional arguments are filled in by name, as pytest fills in fixtur
     depth         float in [0, 1]   where the tensor's layer stands
     inner         function          modifiers only: the wrapped method, updates_K -> merged update
 
-Its keyword-only arguments are its settings; one annotated `Scalar` may be given per tensor, one annotated
-`ScalarK` per tensor and model (see `scalars`). Declared properties:
+Its keyword-only arguments are its settings, and their annotations say what they may be; one annotated `Scalar` may
+be given per tensor, one annotated `ScalarK` per tensor and model (see `notation`). Declared properties:
 
     form      "blocks" | "factors" | "modifier"
     unit      "element": a block is [n] | "row": whole rows [r, c] | "tensor": the tensor in its own shape
@@ -33,14 +33,11 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Annotated, Any
+from typing import Any
 
 from dtm.foundations.registry import Bound, registry
 
 merger = registry("merge")
-
-Scalar = Annotated[Any, "a number, a list of numbers over depth, or a list of {filter, value}"]
-ScalarK = Annotated[Any, "a Scalar, or {models: [...]} with one a sub-model"]
 
 
 @dataclass(frozen=True)

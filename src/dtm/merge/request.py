@@ -16,17 +16,24 @@ tokenizer: base                  # or union, or one of the models
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dtm.foundations.errors import ConfigError, DtmError, MissingInput, several
 from dtm.foundations.registry import Bound, registry, unknown
+from dtm.foundations.settings import accepts, faults
+from dtm.foundations.yaml import Document, load
 from dtm.merge.inputs import Where
+from dtm.merge.notation import Scalar, named
 from dtm.merge.precision import parse_dtype
 
 KEYS = ("base", "method", "models", "weights", "dtype", "space", "export", "statistics", "seed", "tokenizer")
+
+OWN = re.compile(r"(?P<setting>\w+)\.models\.(?P<model>\d+)(?P<rest>.*)")
+Place = Callable[[str], object]  # from a key to `file:line: key`
 
 
 @dataclass(frozen=True)
@@ -63,91 +70,110 @@ class Request:
 
 def read_request(path: Path) -> tuple[Request, str]:
     """A merge file and its text. Raises ConfigError with everything that is wrong in it."""
-    import yaml
-
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        content = yaml.safe_load(text)
-    except FileNotFoundError:
-        raise MissingInput("there is no such merge file", where=path) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot be read as YAML ({error})", where=path) from None
-    return parse_request(content, folder=Path(path).parent, where=path), text
+    document = load(path)
+    return parse_request(document, folder=Path(path).parent), document.text
 
 
-def parse_request(content: Any, *, folder: Path = Path(), where: object = None) -> Request:
-    """A request from a parsed file; paths in it are relative to `folder`."""
-    if not isinstance(content, Mapping):
-        raise ConfigError("a merge file is a mapping of keys to values", where=where)
-    if "merge_method" in content:
+def parse_request(content: Document | Mapping[str, Any], *, folder: Path = Path()) -> Request:
+    """A request from a parsed file, or from what would stand in one; paths in it are relative to `folder`."""
+    document = content if isinstance(content, Document) else Document(dict(content))
+    said, where = document.values, document.where
+    if "merge_method" in said:
         from dtm.merge.mergekit import parse_mergekit
 
-        return parse_mergekit(content, folder=folder, where=where)
+        return parse_mergekit(document, folder=folder)
     errors: list[DtmError] = [
-        unknown("key of a merge file", key, KEYS, where=where) for key in content if key not in KEYS
+        unknown("key of a merge file", key, KEYS, where=where(key)) for key in said if key not in KEYS
     ]
     errors += [
-        ConfigError(f"`{key}` is missing", where=where)
+        ConfigError("this key is missing", where=where(key))
         for key in ("method", "models")
-        if not content.get(key)
+        if not said.get(key)
     ]
-    entries = content.get("models")
-    if entries is not None and not isinstance(entries, list):
-        errors.append(ConfigError("`models` is a list", where=where))
+    if not isinstance(said.get("models", []), list):
+        errors.append(ConfigError("this is not a list of models", where=where("models")))
     for key, allowed in (("space", ("weight", "adapter")), ("export", ("model", "adapter"))):
-        if content.get(key, allowed[0]) not in allowed:
-            errors.append(
-                ConfigError(f"{content[key]!r} is not one of {', '.join(allowed)}", where=f"{where}: {key}")
-            )
-    if not isinstance(content.get("seed", 0), int):
-        errors.append(ConfigError(f"{content['seed']!r} is not a whole number", where=f"{where}: seed"))
+        if said.get(key, allowed[0]) not in allowed:
+            errors.append(ConfigError(f"{said[key]!r} is not one of {', '.join(allowed)}", where=where(key)))
+    if not accepts(int, said.get("seed", 0)):
+        errors.append(ConfigError(f"{said['seed']!r} is not a whole number", where=where("seed")))
+    if not accepts(list[str] | None, said.get("statistics")):
+        errors.append(
+            ConfigError(f"{said['statistics']!r} is not a list of files", where=where("statistics"))
+        )
     if errors:
         raise several(errors)
-    parsed = [_entry(entry, folder, where) for entry in content["models"]]
-    paths = [path for path, _ in parsed]
-    method = _method(content["method"], [own for _, own in parsed], where)
-    parse_dtype(content.get("dtype"), where=f"{where}: dtype")
+    parsed = [_entry(entry, number, where) for number, entry in enumerate(said["models"])]
+    paths, own = [path for path, _ in parsed], [settings for _, settings in parsed]
+    method = _method(said["method"], own, where)
+    parse_dtype(said.get("dtype"), where=where("dtype"))
     return Request(
-        base=locate_base(content.get("base"), folder, where),
-        models=[locate(path, folder, where) for path in paths],
-        method=method, weights=_weights(content.get("weights"), [own for _, own in parsed], where),
-        dtype=content.get("dtype"), space=content.get("space", "weight"), export=content.get("export", "model"),
-        statistics=[folder / str(file) for file in content["statistics"]] if content.get("statistics") else None,
-        seed=content.get("seed", 0), tokenizer=tokenizer_choice(content.get("tokenizer"), paths, where),
+        base=locate_base(said.get("base"), folder, where("base")),
+        models=[locate(path, folder, where(f"models.{number}")) for number, path in enumerate(paths)],
+        method=method, weights=_weights(said.get("weights"), own, where),
+        dtype=said.get("dtype"), space=said.get("space", "weight"), export=said.get("export", "model"),
+        statistics=[folder / file for file in said["statistics"]] if said.get("statistics") else None,
+        seed=said.get("seed", 0),
+        tokenizer=tokenizer_choice(said.get("tokenizer"), paths, where("tokenizer")),
     )  # fmt: skip
 
 
-def _entry(entry: Any, folder: Path, where: object) -> tuple[str, dict[str, Any]]:
+def _entry(entry: Any, number: int, where: Place) -> tuple[str, dict[str, Any]]:
     if isinstance(entry, str):
         return entry, {}
     if isinstance(entry, Mapping) and isinstance(entry.get("path"), str):
         return entry["path"], {key: value for key, value in entry.items() if key != "path"}
-    raise ConfigError(f"{entry!r} is neither a path nor {{path: ..., weight: ...}}", where=f"{where}: models")
+    raise ConfigError(
+        f"{entry!r} is neither a path nor {{path: ..., weight: ...}}", where=where(f"models.{number}")
+    )
 
 
-def _method(value: Any, own: list[dict[str, Any]], where: object) -> Bound:
+def _method(value: Any, own: list[dict[str, Any]], where: Place) -> Bound:
     """The bound method, its settings from `method` and from each model's entry."""
-    name, settings = (value, {}) if isinstance(value, str) else (value.get("name"), dict(value))
-    settings.pop("name", None)
+    if not isinstance(value, str) and not (isinstance(value, Mapping) and isinstance(value.get("name"), str)):
+        raise ConfigError(
+            f"{value!r} is neither NAME nor {{name: NAME, setting: value}}", where=where("method")
+        )
+    name, settings = named(value)
     for key in sorted({key for one in own for key in one} - {"weight"}):
         common = settings.get(key)
         values = [one.get(key, common) for one in own]
         if any(one is None for one in values):
-            raise ConfigError(f"`{key}` is given for some models and not for all", where=f"{where}: models",
+            raise ConfigError(f"`{key}` is given for some models and not for all", where=where("models"),
                               mend=f"Set it in `method` for the others: {{name: {name}, {key}: ...}}")  # fmt: skip
         settings[key] = {"models": values}
-    return registry("merge").bind(str(name), settings, where=f"{where}: method")
+
+    def stands(key: str) -> object:
+        """Where a setting stands: in `method`, or with the model whose own it is."""
+        if of := OWN.fullmatch(key):
+            entry = own[int(of["model"])]
+            if of["setting"] in entry:
+                return where(f"models.{of['model']}.{of['setting']}{of['rest']}")
+            key = of["setting"] + of["rest"]
+        return where(f"method.{key}" if key else "method")
+
+    return registry("merge").bind(name, settings, where=stands)
 
 
-def _weights(value: Any, own: list[dict[str, Any]], where: object) -> list[Any]:
-    given = [one for one in own if "weight" in one]
+def _weights(value: Any, own: list[dict[str, Any]], where: Place) -> list[Any]:
+    """One weight a model; raises what is wrong with the way they are written."""
+    given = [number for number, one in enumerate(own) if "weight" in one]
     if value not in (None, "uniform") and given:
-        raise ConfigError("weights are given twice, in `weights` and with the models", where=where)
-    if value in (None, "uniform"):
-        return [one.get("weight", 1.0) for one in own]
-    if not isinstance(value, list):
-        raise ConfigError(f"{value!r} is neither `uniform` nor a list of weights", where=f"{where}: weights")
-    return value
+        raise ConfigError("weights are given twice, in `weights` and with the models", where=where("weights"))
+    if value not in (None, "uniform") and not isinstance(value, list):
+        raise ConfigError(f"{value!r} is neither `uniform` nor a list of weights", where=where("weights"))
+    places = [
+        f"models.{k}.weight" if k in given else f"weights.{k}" for k in range(max(len(own), len(value or [])))
+    ]
+    weights = value if isinstance(value, list) else [one.get("weight", 1.0) for one in own]
+    errors: list[DtmError] = [
+        ConfigError(what, where=where(f"{place}.{key}" if key else place), mend=mend)
+        for place, weight in zip(places, weights, strict=False)
+        for key, what, mend in faults(Scalar, weight)
+    ]
+    if errors:
+        raise several(errors)
+    return weights
 
 
 def tokenizer_choice(value: Any, models: list[str], where: object) -> str | int | None:
@@ -157,8 +183,9 @@ def tokenizer_choice(value: Any, models: list[str], where: object) -> str | int 
     name = str(value).removeprefix("model:")
     if name in models:
         return models.index(name)
-    raise ConfigError(f"the tokenizer cannot come from {value!r}", where=f"{where}: tokenizer",
-                      mend="Say base, union, or one of the models")  # fmt: skip
+    raise ConfigError(
+        f"the tokenizer cannot come from {value!r}", where=where, mend="Say base, union, or one of the models"
+    )
 
 
 def locate(name: str, folder: Path, where: object) -> Where:
@@ -167,29 +194,29 @@ def locate(name: str, folder: Path, where: object) -> Where:
         raise ConfigError(f"{name!r} is not a path or a hub id", where=where)
     if "+" in name and not (folder / name).exists():
         dense, adapter = name.split("+", 1)
-        return _place(dense, folder), _place(adapter, folder)
-    return _place(name, folder)
+        return _place(dense, folder, where), _place(adapter, folder, where)
+    return _place(name, folder, where)
 
 
 def locate_base(name: Any, folder: Path, where: object) -> Path | None:
     """The base's folder; a base is one whole model."""
     found = None if name is None else locate(name, folder, where)
     if isinstance(found, tuple):
-        raise ConfigError(f"{name!r} names two models, and a base is one", where=f"{where}: base")
+        raise ConfigError(f"{name!r} names two models, and a base is one", where=where)
     return found
 
 
-def _place(name: str, folder: Path) -> Path:
+def _place(name: str, folder: Path, where: object) -> Path:
     path = Path(name).expanduser()
     path = path if path.is_absolute() else folder / path
     if path.exists():
         return path
     if name.count("/") == 1 and not name.startswith((".", "~", "/")):
-        return _snapshot(name)
-    raise MissingInput("there is no such model folder", where=name)
+        return _snapshot(name, where)
+    raise MissingInput(f"there is no such model folder, {name}", where=where)
 
 
-def _snapshot(name: str) -> Path:
+def _snapshot(name: str, where: object) -> Path:
     """The local copy of a hub model, fetched if need be; `name@revision` picks one. Pickles are not fetched."""
     from huggingface_hub import snapshot_download
 
@@ -198,5 +225,5 @@ def _snapshot(name: str) -> Path:
     try:
         return Path(snapshot_download(repository, revision=revision or None, allow_patterns=wanted))
     except Exception as error:
-        raise MissingInput(f"is no folder, and could not be fetched from the hub ({type(error).__name__})", where=name,
-                           mend="Give a folder, or fetch it beforehand") from error  # fmt: skip
+        raise MissingInput(f"{name} is no folder, and could not be fetched from the hub ({type(error).__name__})",
+                           where=where, mend="Give a folder, or fetch it beforehand") from error  # fmt: skip

@@ -1,22 +1,17 @@
-"""One number a tensor from what a user wrote: a number, a list over depth, or filters by name.
-
-0.5                                                   the same everywhere
-[0.0, 0.5, 1.0]                                       interpolated from the first layer to the last
-[{filter: mlp, value: 0.3}, {filter: self_attn, value: [0, 1]}, {value: 0.5}]   the first that is in the name
-{models: [0.5, [0, 1], ...]}                          one of the above a sub-model
-"""
+"""One number a tensor from what a user wrote (see `notation`)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from math import isfinite
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
 from dtm.foundations.errors import ConfigError
-from dtm.merge.method import Scalar, ScalarK, Treatment
+from dtm.foundations.settings import is_number
+from dtm.merge.method import Treatment
+from dtm.merge.notation import FORMS, numbers_of
 
 LAYER = re.compile(r"(?:^|\.)(\d+)(?:\.|$)")
 FIRST = re.compile(
@@ -41,7 +36,7 @@ def depths(names: Iterable[str]) -> dict[str, float]:
 
 def resolve(value: Any, name: str, depth: float, *, where: object) -> float:
     """The number that `value` gives a tensor; raises ConfigError where it gives none."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value):
+    if is_number(value):
         return float(value)
     if isinstance(value, list | tuple) and value:
         if all(isinstance(one, dict) for one in value):
@@ -51,7 +46,7 @@ def resolve(value: Any, name: str, depth: float, *, where: object) -> float:
         ]
         if len(numbers) == len(value):
             return float(np.interp(depth, np.linspace(0.0, 1.0, len(numbers)), numbers))
-    raise ConfigError(f"{value!r} is not {get_args(Scalar)[1]}", where=where)
+    raise ConfigError(f"{value!r} is not a number{FORMS}", where=where)
 
 
 def _filtered(rules: Sequence[Any], name: str, depth: float, where: object) -> float:
@@ -79,9 +74,8 @@ def settings_at(treatment: Treatment, count: int, name: str, depth: float) -> di
     found = {}
     for key, parameter in treatment.bound.method.settings.items():
         value, where = treatment.bound.settings[key], f"{treatment.name}.{key}"
-        if parameter.annotation == ScalarK:
-            value = per_model(value, count, name, depth, where=where)
-        elif parameter.annotation == Scalar:
-            value = resolve(value, name, depth, where=where)
+        if numbers := numbers_of(parameter.annotation):
+            one = per_model(value, count, name, depth, where=where) if numbers.each else None
+            value = resolve(value, name, depth, where=where) if one is None else one
         found[key] = value
     return found

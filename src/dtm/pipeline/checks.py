@@ -106,7 +106,12 @@ def _recipe(recipe: Recipe, where: str) -> Bound:
 
 
 def _bind(kind: str, section: Any, file: RunFile) -> Bound:
-    return registry(kind).bind(section.method, section.own, where=file.where(kind))
+    return registry(kind).bind(section.method, section.own, where=_within(file, kind))
+
+
+def _within(file: RunFile, section: str) -> Callable[[str], str]:
+    """Where a setting of that section stands; without a name, its method."""
+    return lambda name: file.where(f"{section}.{name or 'method'}")
 
 
 def _sources(file: RunFile) -> list[Any]:

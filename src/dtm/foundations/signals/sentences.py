@@ -13,6 +13,7 @@ import numpy as np
 
 from dtm.foundations.errors import ConfigError, MissingInput
 from dtm.foundations.registry import registry
+from dtm.foundations.settings import Count
 
 
 @registry("embedder").register(
@@ -24,7 +25,7 @@ def sentence_transformers(
     progress: Callable[[int, int], None] | None,
     *,
     model: str = "sentence-transformers/all-MiniLM-L6-v2",
-    batch_size: int = 64,
+    batch_size: Count = 64,
     device: str | None = None,
 ) -> np.ndarray:
     """The model's embeddings, float32 [N, F]; `model` is a hub id or a folder with safetensors.

@@ -14,6 +14,7 @@ import numpy as np
 
 from dtm.foundations.errors import ConfigError
 from dtm.foundations.registry import registry
+from dtm.foundations.settings import Count
 
 IDEOGRAMS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 WORD = rf"[{IDEOGRAMS}]|[^\W{IDEOGRAMS}]{{2,}}"
@@ -26,9 +27,9 @@ def tfidf(
     threads: int,
     progress: Callable[[int, int], None] | None,
     *,
-    max_terms: int = 50_000,
-    min_rows: int = 2,
-    ngrams: int = 1,
+    max_terms: Count = 50_000,
+    min_rows: Count = 2,
+    ngrams: Count = 1,
 ) -> Any:
     """Unit-norm tf-idf rows, scipy CSR float32 [N, F].
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from dtm.merge.arithmetic import Block, Weights, normalized, weighted_sum
-from dtm.merge.method import Place, Scalar, ScalarK, merger
+from dtm.merge.method import Place, merger
 from dtm.merge.methods.ties import magnitudes
+from dtm.merge.notation import Scalar, ShareK
 from dtm.merge.selection import Cuts, selection, trimmed
 
 
@@ -38,8 +39,8 @@ def breadcrumbs(
     state: tuple[Any, ...],
     place: Place,
     *,
-    density: ScalarK = 0.14,
-    gamma: ScalarK = 0.01,
+    density: ShareK = 0.14,
+    gamma: ShareK = 0.01,
     scale: Scalar = 1.0,
     normalize: bool = False,
 ) -> Block:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from dtm.merge.arithmetic import Block, Weights, elected_sum
-from dtm.merge.method import Place, Scalar, ScalarK, merger
+from dtm.merge.method import Place, merger
 from dtm.merge.methods.breadcrumbs import both_ends, crumbs
 from dtm.merge.methods.ties import magnitudes
+from dtm.merge.notation import Scalar, ShareK
 from dtm.merge.selection import selection
 
 
@@ -23,8 +24,8 @@ def breadcrumbs_ties(
     state: tuple[Any, ...],
     place: Place,
     *,
-    density: ScalarK = 0.14,
-    gamma: ScalarK = 0.01,
+    density: ShareK = 0.14,
+    gamma: ShareK = 0.01,
     scale: Scalar = 1.0,
     normalize: bool = True,
 ) -> Block:

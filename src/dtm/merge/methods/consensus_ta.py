@@ -8,13 +8,20 @@ Wang et al., "Localizing Task Information for Improved Model Merging and Compres
 
 import numpy as np
 
+from dtm.foundations.settings import Count
 from dtm.merge.arithmetic import Block, Weights, weighted_sum
-from dtm.merge.method import Scalar, merger
+from dtm.merge.method import merger
+from dtm.merge.notation import Magnitude, Scalar
 
 
 @merger.register("consensus_ta", paper="arXiv:2405.07813", symmetric=True)
 def consensus_ta(
-    updates_K: Block, weights_K: Weights, *, strictness: Scalar = 0.4, agreeing: int = 2, scale: Scalar = 1.0
+    updates_K: Block,
+    weights_K: Weights,
+    *,
+    strictness: Magnitude = 0.4,
+    agreeing: Count = 2,
+    scale: Scalar = 1.0,
 ) -> Block:
     """The weighted sum of the updates without what only few of them use."""
     total = weighted_sum(updates_K, weights_K)

@@ -7,7 +7,8 @@ arXiv:2311.03099; they drop 90 % and more.
 """
 
 from dtm.merge.arithmetic import Block, Weights, normalized, thinned, weighted_sum
-from dtm.merge.method import Scalar, ScalarK, merger
+from dtm.merge.method import merger
+from dtm.merge.notation import Scalar, ShareK
 from dtm.merge.random import Random
 
 
@@ -17,7 +18,7 @@ def dare_linear(
     weights_K: Weights,
     random: Random,
     *,
-    density: ScalarK = 0.1,
+    density: ShareK = 0.1,
     scale: Scalar = 1.0,
     rescale: bool = True,
     normalize: bool = False,

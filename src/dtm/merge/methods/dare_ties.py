@@ -7,7 +7,8 @@ place of the trim.
 import numpy as np
 
 from dtm.merge.arithmetic import Block, Weights, elected_sum, thinned
-from dtm.merge.method import Scalar, ScalarK, merger
+from dtm.merge.method import merger
+from dtm.merge.notation import Scalar, ShareK
 from dtm.merge.random import Random
 
 
@@ -17,7 +18,7 @@ def dare_ties(
     weights_K: Weights,
     random: Random,
     *,
-    density: ScalarK = 0.1,
+    density: ShareK = 0.1,
     scale: Scalar = 1.0,
     rescale: bool = True,
     normalize: bool = True,

@@ -11,7 +11,8 @@ arXiv:2406.11617.
 import numpy as np
 
 from dtm.merge.arithmetic import Block, Weights, elected_sum
-from dtm.merge.method import Scalar, ScalarK, merger
+from dtm.merge.method import merger
+from dtm.merge.notation import Scalar, Share, ShareK
 from dtm.merge.random import Random
 
 
@@ -39,8 +40,8 @@ def della(
     weights_K: Weights,
     random: Random,
     *,
-    density: ScalarK = 0.3,
-    epsilon: Scalar = 0.1,
+    density: ShareK = 0.3,
+    epsilon: Share = 0.1,
     scale: Scalar = 1.0,
     rescale: bool = True,
     normalize: bool = True,

@@ -4,8 +4,9 @@ Deep et al., "DELLA-Merging", arXiv:2406.11617, without the election of signs.
 """
 
 from dtm.merge.arithmetic import Block, Weights, normalized, weighted_sum
-from dtm.merge.method import Scalar, ScalarK, merger
+from dtm.merge.method import merger
 from dtm.merge.methods.della import sampled
+from dtm.merge.notation import Scalar, Share, ShareK
 from dtm.merge.random import Random
 
 
@@ -15,8 +16,8 @@ def della_linear(
     weights_K: Weights,
     random: Random,
     *,
-    density: ScalarK = 0.3,
-    epsilon: Scalar = 0.1,
+    density: ShareK = 0.3,
+    epsilon: Share = 0.1,
     scale: Scalar = 1.0,
     rescale: bool = True,
     normalize: bool = False,

@@ -11,7 +11,8 @@ Tensors that are not matrices are averaged.
 import numpy as np
 
 from dtm.merge.arithmetic import Block, Weights, weighted_sum
-from dtm.merge.method import Scalar, merger
+from dtm.merge.method import merger
+from dtm.merge.notation import Scalar
 
 
 @merger.register("iso_c", paper="arXiv:2502.04959", unit="tensor", matrices=True, symmetric=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dtm.foundations.settings import Count, NotNegative
 from dtm.merge.arithmetic import Block, Weights, normalized, weighted_sum
 from dtm.merge.method import Pass, merger
 from dtm.merge.sphere import cosines, lengths, mean_direction, of_inputs, products, tangent_step
@@ -26,6 +27,8 @@ def coefficients(total: dict[str, Any], weights_K: Weights, *, steps: int, toler
 
 
 @merger.register("karcher", passes=(Pass(products, coefficients),), idempotent=True, symmetric=True)
-def karcher(models_K: Block, state: tuple[Any, ...], *, steps: int = 100, tolerance: float = 1e-10) -> Block:
+def karcher(
+    models_K: Block, state: tuple[Any, ...], *, steps: Count = 100, tolerance: NotNegative = 1e-10
+) -> Block:
     """The Karcher mean of the models."""
     return weighted_sum(models_K, state[0])

@@ -8,16 +8,16 @@ Tensors that are not matrices are averaged.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from dtm.merge.arithmetic import Block
 from dtm.merge.method import merger
+from dtm.merge.notation import WrappedMethod
 
 
 @merger.register("knots", paper="arXiv:2410.19735", form="modifier", unit="tensor", matrices=True)
-def knots(inner: Callable[[Block], Block], updates_K: Block, *, of: Any = "ties") -> Block:
+def knots(inner: Callable[[Block], Block], updates_K: Block, *, of: WrappedMethod = "ties") -> Block:
     """The update [r, c] that the wrapped method `of` makes of the updates [K, r, c] in their common basis."""
     count, _, width = updates_K.shape
     U, S, V = np.linalg.svd(np.concatenate(list(updates_K), axis=1), full_matrices=False)

@@ -8,12 +8,12 @@ The paper sets alpha + beta = 1 for one model; the defaults here are ours.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from dtm.merge.arithmetic import Block
 from dtm.merge.method import merger
+from dtm.merge.notation import WrappedMethod
 
 
 @merger.register("lines", paper="arXiv:2410.17146", form="modifier")
@@ -22,7 +22,7 @@ def lines(
     updates_K: Block,
     depth: float,
     *,
-    of: Any = "task_arithmetic",
+    of: WrappedMethod = "task_arithmetic",
     alpha: float = 0.2,
     beta: float = 0.8,
 ) -> Block:

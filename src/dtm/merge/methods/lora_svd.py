@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dtm.foundations.settings import Count
 from dtm.merge.arithmetic import Block, Weights
 from dtm.merge.method import merger
 from dtm.merge.methods.lora_cat import lora_cat
@@ -26,7 +27,7 @@ def lora_svd(
     scale_K: Weights,
     weights_K: Weights,
     *,
-    rank: int = 16,
+    rank: Count = 16,
     normalize: bool = True,
 ) -> tuple[Block, Block]:
     """Factors A [rank, in] and B [out, rank], the singular values' roots in both."""

@@ -3,7 +3,8 @@
 import numpy as np
 
 from dtm.merge.arithmetic import Block
-from dtm.merge.method import Scalar, merger
+from dtm.merge.method import merger
+from dtm.merge.notation import Scalar
 
 
 @merger.register("passthrough", models=(1, 1), idempotent=True)

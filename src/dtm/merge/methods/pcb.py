@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from dtm.merge.arithmetic import Block, Weights
-from dtm.merge.method import Pass, Place, Scalar, ScalarK, merger
+from dtm.merge.method import Pass, Place, merger
+from dtm.merge.notation import Scalar, ShareK
 from dtm.merge.selection import selection, trimmed
 
 
@@ -60,7 +61,7 @@ def pcb(
     state: tuple[Any, ...],
     place: Place,
     *,
-    density: ScalarK = 0.1,
+    density: ShareK = 0.1,
     scale: Scalar = 1.0,
 ) -> Block:
     """The updates averaged by their scores in the competition."""

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dtm.foundations.settings import NotNegative
 from dtm.merge.arithmetic import Block, Weights
 from dtm.merge.method import merger
 from dtm.merge.methods.lora_cat import lora_cat
@@ -26,7 +27,7 @@ def pico(
     scale_K: Weights,
     weights_K: Weights,
     *,
-    strength: float = 0.5,
+    strength: NotNegative = 0.5,
     normalize: bool = True,
 ) -> tuple[Block, Block]:
     """The concatenated factors with B calibrated: A [R, in], B [out, R]."""

@@ -14,7 +14,8 @@ import numpy as np
 
 from dtm.merge.arithmetic import Block, Weights, gram
 from dtm.merge.kernels import kernels
-from dtm.merge.method import Pass, Place, Scalar, merger
+from dtm.merge.method import Pass, Place, merger
+from dtm.merge.notation import Scalar, Share
 from dtm.merge.selection import selection, trimmed
 
 
@@ -36,7 +37,7 @@ def selected(updates_K: Block, state: tuple[Any, ...], place: Place, density: fl
     return np.where(trimmed(variance(updates_K), state[1], place)[0] > 0, updates_K, np.float32(0))
 
 
-def energies(updates_K: Block, state: tuple[Any, ...], place: Place, *, density: Scalar) -> dict[str, Any]:
+def energies(updates_K: Block, state: tuple[Any, ...], place: Place, *, density: float) -> dict[str, Any]:
     return {"squares": np.diag(gram(selected(updates_K, state, place, density)))}
 
 
@@ -59,7 +60,7 @@ def sce(
     state: tuple[Any, ...],
     place: Place,
     *,
-    density: Scalar = 1.0,
+    density: Share = 1.0,
     scale: Scalar = 1.0,
 ) -> Block:
     """The updates that the majority agrees on, weighed by their energy."""

@@ -6,7 +6,8 @@ Ilharco et al., "Editing Models with Task Arithmetic", arXiv:2212.04089.
 """
 
 from dtm.merge.arithmetic import Block, Weights, normalized, weighted_sum
-from dtm.merge.method import Scalar, merger
+from dtm.merge.method import merger
+from dtm.merge.notation import Scalar
 
 
 @merger.register("task_arithmetic", paper="arXiv:2212.04089", idempotent="normalize", symmetric=True)

@@ -15,7 +15,8 @@ from typing import Any, Literal
 import numpy as np
 
 from dtm.merge.arithmetic import Block, Weights, elected_sum
-from dtm.merge.method import Place, Scalar, ScalarK, merger
+from dtm.merge.method import Place, merger
+from dtm.merge.notation import Scalar, ShareK
 from dtm.merge.selection import selection, trimmed
 
 
@@ -41,7 +42,7 @@ def ties(
     state: tuple[Any, ...],
     place: Place,
     *,
-    density: ScalarK = 0.2,
+    density: ShareK = 0.2,
     scale: Scalar = 1.0,
     normalize: bool = True,
     scope: Literal["tensor", "model"] = "tensor",

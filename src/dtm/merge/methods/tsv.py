@@ -12,7 +12,8 @@ Tensors that are not matrices are averaged.
 import numpy as np
 
 from dtm.merge.arithmetic import Block, Weights
-from dtm.merge.method import Scalar, merger
+from dtm.merge.method import merger
+from dtm.merge.notation import Scalar
 
 
 def nearest_orthogonal(matrix: np.ndarray) -> np.ndarray:

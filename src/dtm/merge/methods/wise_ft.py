@@ -8,7 +8,8 @@ Wortsman et al., "Robust fine-tuning of zero-shot models", arXiv:2109.01903.
 import numpy as np
 
 from dtm.merge.arithmetic import Block, Weights, normalized, weighted_sum
-from dtm.merge.method import Scalar, merger
+from dtm.merge.method import merger
+from dtm.merge.notation import Scalar
 
 
 @merger.register("wise_ft", paper="arXiv:2109.01903", base=True, symmetric=True)
