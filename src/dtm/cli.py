@@ -69,6 +69,32 @@ def evaluate(file: File, settings: Setting = [], as_json: Json = False) -> None:
 
 
 @app.command()
+def study(
+    file: Annotated[Path, typer.Argument(help="A study file (YAML); see docs/study.md.", metavar="FILE")],
+    settings: Setting = [],  # noqa: B006
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print arms x seeds x grid, time and tokens; train nothing.")
+    ] = False,
+    only: Annotated[
+        list[str], typer.Option("--only", metavar="ARM", help="Run this arm alone; may be said again.")
+    ] = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Arms x seeds over one store, to one table with statistics. A study that was stopped goes on."""
+    from dtm.study import show
+    from dtm.study import study as run_study
+
+    command = shlex.join(["dtm", *sys.argv[1:]])
+    results = run_study(file, settings, only=only, dry_run=dry_run, quiet=as_json, command=command)
+    if as_json:
+        typer.echo(json.dumps(results, indent=2, sort_keys=True))
+    else:
+        show(results)
+    if any(arm["failures"] for arm in results["arms"] if not dry_run):
+        raise typer.Exit(1)
+
+
+@app.command()
 def merge(
     file: Annotated[Path, typer.Argument(help="A merge file, ours or mergekit's.", metavar="FILE")],
     out: Annotated[Path, typer.Argument(help="A new folder for the merged model.", metavar="OUT")],

@@ -11,19 +11,23 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from dtm.foundations.errors import ConfigError, DtmError, several
 from dtm.foundations.yaml import Document, assign, load
 
+Parsed = TypeVar("Parsed", bound=BaseModel)
 
-class _Section(BaseModel):
+
+class Section(BaseModel):
+    """Keys that are checked strictly: an unknown one is an error."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class _Method(_Section):
+class _Method(Section):
     """A method's name, the settings that all methods share, and the method's own as extra keys."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
@@ -40,14 +44,14 @@ class Recipe(_Method):
     method: str = Field(alias="name")
 
 
-class Chat(_Section):
+class Chat(Section):
     """How conversations become text: `auto` is the tokenizer's template, else ChatML."""
 
     template: str = "auto"
     too_long: Literal["drop", "truncate"] = "drop"
 
 
-class Dev(_Section):
+class Dev(Section):
     """Rows kept out of training; choices are made on them, and the held-out loss is measured on them."""
 
     fraction: float = Field(default=0.02, ge=0, lt=1)
@@ -64,7 +68,7 @@ class Disperse(_Method):
     dimensions: int = Field(default=256, ge=2)
 
 
-class Train(_Section):
+class Train(Section):
     """`args`: trl's SFTConfig. `lora`: peft's LoraConfig; left out, all weights are trained."""
 
     lora: dict[str, Any] | None = None
@@ -72,7 +76,7 @@ class Train(_Section):
     same_adapter_init: bool = True
 
 
-class Search(_Section):
+class Search(Section):
     """Weights that are searched for on dev: on `dev.tasks` (those named, or all), else on the held-out loss.
 
     `budget` is the number of candidates that are merged and scored.
@@ -84,7 +88,7 @@ class Search(_Section):
     budget: int = Field(default=40, ge=2)
 
 
-class Statistics(_Section):
+class Statistics(Section):
     """For methods that need Fisher or Gram matrices: how many rows of its own portion each sub-model reads."""
 
     rows: int = Field(default=64, ge=1)
@@ -101,14 +105,14 @@ class Merge(_Method):
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
 
 
-class Backend(_Section):
+class Backend(Section):
     """A model of lm-eval's registry and its arguments."""
 
     model: str
     model_args: dict[str, Any] = {}
 
 
-class Evaluate(_Section):
+class Evaluate(Section):
     """Which models meet which tasks. `backend` goes to lm-eval: {model: hf, model_args: {...}}."""
 
     tasks: list[str | dict[str, Any]] = []
@@ -120,7 +124,7 @@ class Evaluate(_Section):
     backend: Backend | None = None
 
 
-class Launch(_Section):
+class Launch(Section):
     """Where sub-models train. `threads` are a sub-model's, so workers x threads should fit the cores."""
 
     kind: Literal["local"] = "local"
@@ -129,7 +133,7 @@ class Launch(_Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
-class Config(_Section):
+class Config(Section):
     """A whole run file."""
 
     recipe: Recipe = Recipe(name="disperse_then_merge")
@@ -178,7 +182,7 @@ class RunFile:
     """A parsed run file: its `config`, its text, and where each key stands."""
 
     def __init__(self, document: Document) -> None:
-        self.document, self.config = document, _validate(document)
+        self.document, self.config = document, validate(document, Config)
         self.root = document.path.parent.absolute() if document.path else Path.cwd()
 
     @property
@@ -219,16 +223,17 @@ def _plain(source: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(source, default=str))
 
 
-def _validate(document: Document) -> Config:
+def validate(document: Document, model: type[Parsed]) -> Parsed:
+    """The document's values as that model; every fault at once, each with its line and the nearest known key."""
     if wrong := [
         ConfigError("this is not a finite number", where=document.where(key))
         for key in _not_finite(document.values)
     ]:
         raise several(list(wrong))
     try:
-        return Config.model_validate(document.values)
+        return model.model_validate(document.values)
     except ValidationError as error:
-        raise several(list(_explain(error.errors(), document))) from None
+        raise several(list(_explain(error.errors(), document, model))) from None
 
 
 def _not_finite(value: Any, key: str = "") -> Iterator[str]:
@@ -242,7 +247,7 @@ def _not_finite(value: Any, key: str = "") -> Iterator[str]:
         yield from _not_finite(one, f"{key}.{name}" if key else str(name))
 
 
-def _explain(errors: Sequence[Any], document: Document) -> Iterator[DtmError]:
+def _explain(errors: Sequence[Any], document: Document, model: type[BaseModel]) -> Iterator[DtmError]:
     """Pydantic's errors as ours, one a key: its line, and the nearest key for an unknown one."""
     by_key: dict[str, list[Any]] = {}
     for error in errors:
@@ -253,7 +258,7 @@ def _explain(errors: Sequence[Any], document: Document) -> Iterator[DtmError]:
             continue  # of a union, the member that the user meant says more than the others
         where, error = document.where(key), group[0]
         if error["type"] == "extra_forbidden":
-            known = _known_keys(error["loc"][:-1])
+            known = _known_keys(error["loc"][:-1], model)
             near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
             mend = f"Did you mean `{near[0]}`?" if near else f"There is: {', '.join(known)}"
             yield ConfigError("there is no such key", where=where, mend=mend)
@@ -270,8 +275,8 @@ def _is_type_name(part: Any) -> bool:
     return isinstance(part, str) and (part[:1].isupper() or "[" in part or part in ("str", "dict", "list"))
 
 
-def _known_keys(place: tuple[Any, ...]) -> list[str]:
-    model: Any = Config
+def _known_keys(place: tuple[Any, ...], top: type[BaseModel]) -> list[str]:
+    model: Any = top
     for part in place:
         if isinstance(part, str) and part in model.model_fields:
             annotation = model.model_fields[part].annotation

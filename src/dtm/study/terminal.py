@@ -1,0 +1,97 @@
+"""The table that a study ends with: arms as rows, benchmarks as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dtm.report.wording import MISSING, score, short, signed
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+MEANS = ("mean", "gains", "costs")
+MARK = {"better": "[green]▲[/]", "worse": "[red]▼[/]", "open": " ", "screened": " ", "oracle": " "}
+
+
+def table(results: Mapping[str, Any], width: int | None = None) -> Table:
+    """Scores of every arm in percent, its difference from every reference, what it cost, and whether it may claim.
+
+    Where all benchmarks are wider than `width` (columns of text, by default the terminal's) their means are left.
+    """
+    import shutil
+
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    width = width or shutil.get_terminal_size().columns
+    places = [row["group"] for row in results["base"]["scores"]] or _groups(results)
+    means = [place for place in places if place in MEANS] or places[:1]
+    drawn = _table(results, places, means[0] if means else None)
+    console = Console(width=10_000)
+    fits = Measurement.get(console, console.options, drawn).maximum <= width
+    return drawn if fits else _table(results, means, means[0] if means else None)
+
+
+def _table(results: Mapping[str, Any], places: list[str], summary: str | None) -> Table:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    references = list(dict.fromkeys(row["against"] for row in results["comparisons"] if not row["oracle"]))
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True,
+                  caption=_caption(results), caption_justify="left")  # fmt: skip
+    drawn.add_column("arm", overflow="fold")
+    for place in places:
+        drawn.add_column(escape(place), justify="right")
+    for reference in references:
+        drawn.add_column(f"{escape(summary or '')} −\n{escape(reference)}", justify="right", no_wrap=True)
+    for name in ("tokens", "steps"):
+        drawn.add_column(name, justify="right")
+    if results["base"]["scores"]:
+        cells = [_score(results["base"]["scores"], place) for place in places]
+        drawn.add_row("base", *cells, *[""] * len(references), "", "", style="dim")
+    for arm in results["arms"]:
+        drawn.add_row(
+            escape(arm["name"]) + _standing(arm, results),
+            *(_score(arm["scores"], place) for place in places),
+            *(_difference(results, arm["name"], reference, summary) for reference in references),
+            short(arm["tokens"]), short(arm["steps"]),
+        )  # fmt: skip
+    return drawn
+
+
+def _groups(results: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys(row["group"] for arm in results["arms"] for row in arm["scores"]))
+
+
+def _score(rows: list[dict[str, Any]], place: str) -> str:
+    row = next((row for row in rows if row["group"] == place), None)
+    return MISSING if row is None else score(row["value"], True)
+
+
+def _difference(results: Mapping[str, Any], arm: str, against: str, place: str | None) -> str:
+    row = next((row for row in results["comparisons"]
+                if (row["arm"], row["against"], row["group"]) == (arm, against, place)), None)  # fmt: skip
+    if row is None:
+        return ""
+    bounds = f"{signed(row['low'], True)}, {signed(row['high'], True)}"
+    return f"{MARK[row['verdict']]}{signed(row['difference'], True)}\n[dim]{bounds}[/]"
+
+
+def _standing(arm: Mapping[str, Any], results: Mapping[str, Any]) -> str:
+    """What the reader must know of an arm before its numbers, on a line of its own."""
+    if arm["failures"]:
+        number = len(arm["failures"])
+        return f"\n[red]{number} of {number + len(arm['seeds'])} runs failed[/]"
+    if arm["left_out"]:
+        return "\n[dim]not run yet[/]"
+    seeds = f"{len(arm['seeds'])} of {len(results['seeds'])} seeds"
+    return f"\n[dim]screened, no claim: {seeds}[/]" if arm["screening"] else ""
+
+
+def _caption(results: Mapping[str, Any]) -> str:
+    return (
+        f"Percent, means over {len(results['seeds'])} seeds. Differences with 95% intervals over seeds and items; "
+        "▲ better, ▼ worse: p < 0.05 after Holm's correction; else nothing is shown."
+    )
