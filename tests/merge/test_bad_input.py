@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import os
 import resource
-import struct
 import subprocess
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from dtm.foundations.errors import DtmError, MissingInput, ModelError, ResourceError
 from dtm.foundations.registry import registry
 from dtm.merge import merge_models, plan_merge
-from dtm.merge.header import ITEM_BYTES, build_header, read_header
+from tests.foundations.headers import LIES
 from tests.merge.models import read_model, write_model
 
 LINEAR = registry("merge").bind("linear")
@@ -28,34 +25,6 @@ def attempt(models, output, base=None, **arguments):
     )
 
 
-def with_header(header, data=b""):
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + data
-
-
-LIES = {
-    "empty": b"",
-    "short": b"\x10\x00",
-    "header longer than the file": struct.pack("<Q", 1 << 40) + b"{}",
-    "no JSON": with_header(b"{not json"),
-    "no UTF-8": with_header(b"\xff\xfe{}"),
-    "no object": with_header([1, 2]),
-    "a name twice": with_header(b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},'
-                                b'"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', bytes(4)),
-    "too few bytes": with_header({"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 8]}}, bytes(8)),
-    "past the end": with_header({"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}, bytes(8)),
-    "overlap": with_header({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
-                            "b": {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]}}, bytes(12)),
-    "gap": with_header({"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}, bytes(8)),
-    "left over": with_header({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, bytes(8)),
-    "negative": with_header({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, -4]}}),
-    "huge shape": with_header({"a": {"dtype": "F32", "shape": [2**62, 2**62], "data_offsets": [0, 4]}}, bytes(4)),
-    "truth for a number": with_header({"a": {"dtype": "U8", "shape": [True], "data_offsets": [0, 1]}}, bytes(1)),
-    "unknown dtype": with_header({"a": {"dtype": "F7", "shape": [1], "data_offsets": [0, 4]}}, bytes(4)),
-    "deep": with_header(b"[" * 100_000 + b"]" * 100_000),
-}  # fmt: skip
-
-
 @pytest.mark.parametrize("kind", sorted(LIES))
 def test_headers_that_lie_are_one_error(tmp_path, kind, tensors):
     good = write_model(tmp_path / "good", tensors(0))
@@ -64,60 +33,6 @@ def test_headers_that_lie_are_one_error(tmp_path, kind, tensors):
     with pytest.raises(ModelError, match=r"bad/model\.safetensors"):
         attempt([good, tmp_path / "bad"], tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "good"]
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.data())
-def test_any_bytes_are_a_header_or_a_dtm_error(tmp_path_factory, data):
-    """Random bytes, random JSON, and whole files with some bytes changed."""
-    header, _ = build_header([("a", "F32", (2, 3)), ("b", "BF16", (5,))], {"format": "pt"})
-    whole = bytearray(header + bytes(34))
-    kind = data.draw(st.sampled_from(["bytes", "json", "changed"]))
-    if kind == "bytes":
-        content = data.draw(st.binary(max_size=200))
-    elif kind == "json":
-        leaf = st.none() | st.booleans() | st.integers() | st.text(max_size=5)
-        keys = st.sampled_from(["a", "dtype", "shape", "data_offsets", "__metadata__"])
-        tree = st.recursive(
-            leaf, lambda one: st.lists(one, max_size=3) | st.dictionaries(keys, one, max_size=4)
-        )
-        content = with_header(data.draw(tree), data.draw(st.binary(max_size=16)))
-    else:
-        for _ in range(data.draw(st.integers(1, 4))):
-            whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
-        content = bytes(whole)
-    path = tmp_path_factory.getbasetemp() / "fuzzed.safetensors"
-    path.write_bytes(content)
-    try:
-        slots = read_header(path)
-    except DtmError as error:
-        if str(path) not in str(error):
-            raise
-        return
-    for slot in slots.values():
-        assert slot.start >= 8
-        assert slot.start + slot.nbytes <= len(content)
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    st.dictionaries(
-        st.text(min_size=1, max_size=8).filter(lambda name: name != "__metadata__"),
-        st.tuples(st.sampled_from(sorted(ITEM_BYTES)), st.lists(st.integers(0, 4), max_size=3)),
-        max_size=6,
-    )
-)
-def test_headers_that_we_write_are_read_back_by_the_reference_too(tmp_path_factory, entries):
-    header, slots = build_header(
-        [(name, dtype, tuple(shape)) for name, (dtype, shape) in entries.items()], {"format": "pt"}
-    )
-    path = tmp_path_factory.getbasetemp() / "written.safetensors"
-    path.write_bytes(header + bytes(sum(slot.nbytes for slot in slots.values())))
-    assert read_header(path) == slots
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        assert set(file.keys()) == set(entries)
 
 
 def test_a_file_cut_short_after_planning_is_one_error(tmp_path, tensors):

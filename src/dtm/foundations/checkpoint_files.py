@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dtm.foundations.errors import MissingInput, ModelError
 from dtm.foundations.files import read_json
+from dtm.foundations.tensor_files import read_header
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 INDEX = "model.safetensors.index.json"
@@ -17,7 +18,7 @@ def check_folder(folder: Path, *, where: object) -> None:
     if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         raise MissingInput("there is no tokenizer in the model's folder", where=f"{where}: {folder}")
     for shard in shards(folder, where=where):
-        check_safetensors(shard, where=where)
+        read_header(shard, where=where)
 
 
 def _check_config(folder: Path, where: str) -> None:
@@ -74,21 +75,6 @@ def _indexed(folder: Path, where: object) -> list[Path]:
     return [folder / name for name in names]
 
 
-def check_safetensors(path: Path, *, where: object) -> None:
-    """The header parses and describes exactly the bytes that are there; weights are not read."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="np") as file:
-            list(file.keys())
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(
-            f"this checkpoint is corrupt or cut short ({error})",
-            where=f"{where}: {path}",
-            mend="Fetch it again",
-        ) from None
-
-
 def check_gguf(path: Path, *, where: object) -> None:
     """The file starts as GGUF does and is as long as its last tensor needs."""
     with open(path, "rb") as file:
@@ -111,14 +97,4 @@ def check_gguf(path: Path, *, where: object) -> None:
 
 def count_parameters(folder: Path) -> int:
     """Values in all tensors of a checkpoint, from the headers alone."""
-    from safetensors import safe_open
-
-    total = 0
-    for shard in shards(folder):
-        with safe_open(shard, framework="np") as file:
-            for name in file.keys():  # noqa: SIM118 - not a mapping
-                count = 1
-                for size in file.get_slice(name).get_shape():
-                    count *= size
-                total += count
-    return total
+    return sum(slot.count for shard in shards(folder) for slot in read_header(shard).values())

@@ -11,7 +11,7 @@ from typing import Any
 
 from dtm.foundations.errors import MissingInput, ModelError
 from dtm.foundations.files import read_json
-from dtm.merge.header import Slot, damaged, read_header
+from dtm.foundations.tensor_files import Slot, read_header
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 CONVERT = (
@@ -129,6 +129,10 @@ def _inside(folder: Path, name: str, index: Path) -> Path:
     if not path.is_file():
         raise MissingInput(f"{name} is named by the index and is not there", where=index)
     return path
+
+
+def damaged(path: Path, what: str) -> ModelError:
+    return ModelError(what, where=path, mend="Fetch or write the file again")
 
 
 class Files:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
+from dtm.foundations.tensor_files import Slot, build_header
 from dtm.merge.checkpoint import SINGLE, Checkpoint
-from dtm.merge.header import Slot, build_header
 from dtm.merge.jobs import Job, MergedFactors
 
 METADATA = {"format": "pt"}

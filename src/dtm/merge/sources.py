@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtm.foundations.errors import ModelError
+from dtm.foundations.tensor_files import ITEM_BYTES
 from dtm.merge.adapter import Factors
 from dtm.merge.arithmetic import Block
 from dtm.merge.checkpoint import Files, Stored
-from dtm.merge.header import ITEM_BYTES
 from dtm.merge.precision import MERGED, decode, decode_less
 
 

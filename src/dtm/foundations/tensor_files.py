@@ -1,8 +1,8 @@
 """The header of a safetensors file: read without trusting it, and written.
 
 A file is an 8-byte little-endian length, that many bytes of JSON, and the tensors' bytes. We read
-the JSON ourselves, because the engine needs offsets rather than tensors, and check every claim that
-it makes against the size of the file before a byte of it is used.
+the JSON ourselves, because merging needs offsets rather than tensors and checks need no arrays, and hold
+every claim that it makes against the size of the file before a byte of it is used.
 Format: https://huggingface.co/docs/safetensors.
 """
 
@@ -42,27 +42,32 @@ class Slot:
         return self.count * ITEM_BYTES[self.dtype]
 
 
-def read_header(path: Path) -> dict[str, Slot]:
-    """The tensors of a safetensors file by name.
+class _Lie(Exception):
+    """A claim of a header that is not true."""
+
+
+def read_header(path: Path, *, where: object = None) -> dict[str, Slot]:
+    """The tensors of a safetensors file by name; `where` says whose file it is.
 
     Raises ModelError where the file is truncated, its header is no header, or the header claims
     bytes that overlap, leave gaps, or are not there.
     """
-    size = os.path.getsize(path)
-    with open(path, "rb") as file:
-        prefix = file.read(8)
-        length = int.from_bytes(prefix, "little")
-        if len(prefix) < 8 or length > min(LONGEST, size - 8):
-            raise damaged(path, f"is no whole safetensors file: it has {size} bytes")
-        text = file.read(length)
-    return _slots(_parse(text, path), 8 + length, size, path)
+    place = f"{where}: {path}" if where else path
+    try:
+        size = os.path.getsize(path)
+        with open(path, "rb") as file:
+            prefix = file.read(8)
+            length = int.from_bytes(prefix, "little")
+            if len(prefix) < 8 or length > min(LONGEST, size - 8):
+                raise _Lie(f"it has {size} bytes and says that its header takes {length}")
+            return _slots(_parse(file.read(length)), 8 + length, size)
+    except (_Lie, OSError) as error:
+        text = error.strerror if isinstance(error, OSError) else error
+        raise ModelError(f"this checkpoint is corrupt or cut short ({text})", where=place,
+                         mend="Fetch or write the file again") from None  # fmt: skip
 
 
-def damaged(path: Path, what: str) -> ModelError:
-    return ModelError(what, where=path, mend="Fetch or write the file again")
-
-
-def _parse(text: bytes, path: Path) -> dict[str, Any]:
+def _parse(text: bytes) -> dict[str, Any]:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
@@ -72,42 +77,44 @@ def _parse(text: bytes, path: Path) -> dict[str, Any]:
     try:
         header = json.loads(text.decode("utf-8"), object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
-        raise damaged(path, f"its header is not JSON ({error})") from None
+        raise _Lie(f"its header is not JSON: {error}") from None
     if not isinstance(header, dict):
-        raise damaged(path, "its header is not a JSON object")
-    header.pop("__metadata__", None)
+        raise _Lie("its header is not a JSON object")
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise _Lie("its metadata are not names with texts")
     return header
 
 
-def _slots(header: dict[str, Any], begin: int, size: int, path: Path) -> dict[str, Slot]:
+def _slots(header: dict[str, Any], begin: int, size: int) -> dict[str, Slot]:
     found, ranges = {}, []
     for name, entry in header.items():
-        slot, end = _slot(name, entry, begin, path)
+        slot, end = _slot(name, entry, begin)
         found[name] = slot
         ranges.append((slot.start, end, name))
     position = begin
     for start, end, name in sorted(ranges):
         if start != position:
-            raise damaged(path, f"its header is wrong: {name!r} starts at {start}, not at {position}")
+            raise _Lie(f"{name!r} starts at {start}, not at {position}")
         position = end
     if position != size:
-        raise damaged(path, f"its header describes {position} bytes and the file has {size}")
+        raise _Lie(f"its header describes {position} bytes and the file has {size}")
     return found
 
 
-def _slot(name: str, entry: Any, begin: int, path: Path) -> tuple[Slot, int]:
+def _slot(name: str, entry: Any, begin: int) -> tuple[Slot, int]:
     try:
         dtype, shape, (first, last) = entry["dtype"], entry["shape"], entry["data_offsets"]
         natural = all(type(number) is int and 0 <= number < 2**63 for number in (*shape, first, last))
     except (TypeError, KeyError, ValueError):
-        raise damaged(path, f"its header is wrong at {name!r}") from None
+        raise _Lie(f"its header is wrong at {name!r}") from None
     if not natural or not isinstance(shape, list):
-        raise damaged(path, f"its header gives {name!r} a shape or place that cannot be")
+        raise _Lie(f"its header gives {name!r} a shape or place that cannot be")
     if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
-        raise ModelError(f"tensor {name!r} has a dtype that is not known, {dtype!r}", where=path)
+        raise _Lie(f"tensor {name!r} has a dtype that is not known, {dtype!r}")
     slot = Slot(dtype, tuple(shape), begin + first)
     if last - first != slot.nbytes:
-        raise damaged(path, f"its header gives {name!r} {last - first} bytes; its shape needs {slot.nbytes}")
+        raise _Lie(f"its header gives {name!r} {last - first} bytes; its shape needs {slot.nbytes}")
     return slot, begin + last
 
 
