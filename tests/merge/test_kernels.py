@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dtm.merge.kernels import compiled, plain
+from dtm.merge.kernels import plain
+
+compiled = pytest.importorskip("dtm.merge.kernels.compiled", reason="no C compiler when dtm was installed")
 
 SIZES = [1, 7, 64, 1023, 1024, 1025, 5000]
 
@@ -51,35 +55,73 @@ def test_twins_agree(size, count):
     for quota in (-1, 0, 1, 3):
         threshold = int(rows[0].view(np.uint32)[size // 2] & 0x7FFFFFFF)
         same("trim", rows[0], threshold, quota, out=out)
-    raw = (rows[0].view(np.uint32) >> 16).astype(np.uint16)
-    same("decode_bf16_less", raw, numbers(size + 1, size), out=out)
+    same("trim", rows[0], 0, -1, out=out)
+    for own in (True, False):
+        assert plain.products(rows, own).tobytes() == compiled.products(rows, own).tobytes()
     bucket = int((rows[0].view(np.uint32)[size // 2] & 0x7FFFFFFF) >> 16)
     assert plain.in_bucket(rows[0], bucket).tobytes() == compiled.in_bucket(rows[0], bucket).tobytes()
 
 
-def test_every_bfloat16_is_read_as_torch_reads_it():
-    raw = np.arange(1 << 16, dtype=np.uint16)
-    expected = torch.from_numpy(raw.view(np.int16)).view(torch.bfloat16).float().numpy()
+HALVES = np.arange(1 << 16, dtype=np.uint16)
+KINDS = {"BF16": torch.bfloat16, "F16": torch.float16}
+
+
+@pytest.mark.parametrize("dtype", KINDS)
+def test_every_half_is_read_as_torch_reads_it(dtype):
+    expected = torch.from_numpy(HALVES.view(np.int16)).view(KINDS[dtype]).float().numpy()
+    raw = HALVES if dtype == "BF16" else HALVES.view(np.float16)
     for module in (plain, compiled):
         out = np.empty(raw.size, np.float32)
-        assert module.decode_bf16(raw, out) is False
-        assert out.view(np.uint32).tobytes() == expected.view(np.uint32).tobytes()
-        assert module.decode_bf16(raw[:100], out[:100]) is True
+        assert module.decode(raw, dtype, out) is False
+        numbers_there = ~np.isnan(expected)
+        np.testing.assert_array_equal(
+            out.view(np.uint32)[numbers_there], expected.view(np.uint32)[numbers_there]
+        )
+        assert np.isnan(out[~numbers_there]).all()
+        assert module.decode(raw[:100], dtype, out[:100]) is True
+
+
+@pytest.mark.parametrize("dtype", KINDS)
+def test_a_half_written_again_is_itself(dtype):
+    """Also every value halfway between two of them, which goes to the even one, and its neighbours."""
+    kind = np.uint16 if dtype == "BF16" else np.float16
+    exact = torch.from_numpy(HALVES.view(np.int16)).view(KINDS[dtype]).float().numpy()
+    ladder = np.sort(np.abs(exact[np.isfinite(exact)]))
+    middle = ((ladder[1:].astype(np.float64) + ladder[:-1]) / 2).astype(np.float32)
+    values = np.concatenate(
+        [exact, middle, np.nextafter(middle, np.float32(9e9)), -np.nextafter(middle, np.float32(-1))]
+    )
+    expected = torch.from_numpy(values).to(KINDS[dtype])
+    for module in (plain, compiled):
+        out = np.empty(values.size, kind)
+        assert module.encode(values, dtype, out) is False  # there are infinities among them
+        got = torch.from_numpy(out.view(np.int16)).view(KINDS[dtype])
+        there = ~torch.isnan(expected)
+        assert torch.equal(got.view(torch.int16)[there], expected.view(torch.int16)[there])
+        assert torch.isnan(got[~there]).all()
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=50))
-def test_bfloat16_is_written_as_torch_writes_it(bits):
+@given(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=50), st.sampled_from(["BF16", "F16", "F32"]))
+def test_any_number_is_written_as_torch_writes_it(bits, dtype):
     values = np.array(bits, np.uint32).view(np.float32)
-    expected = torch.from_numpy(values.copy()).bfloat16()
-    finite = bool(torch.isfinite(expected).all())
+    expected = torch.from_numpy(values.copy()).to(KINDS.get(dtype, torch.float32)).float().numpy()
+    finite = bool(np.isfinite(expected).all())
+    kind = {"BF16": np.uint16, "F16": np.float16, "F32": np.float32}[dtype]
     for module in (plain, compiled):
-        out = np.empty(values.size, np.uint16)
-        assert module.encode_bf16(values, out) == finite
-        got = torch.from_numpy(out.view(np.int16)).view(torch.bfloat16)
-        assert torch.equal(torch.isnan(got), torch.isnan(expected))
-        numbers_there = ~torch.isnan(expected)
-        assert torch.equal(got[numbers_there], expected[numbers_there])
+        out, back = np.empty(values.size, kind), np.empty(values.size, np.float32)
+        assert module.encode(values, dtype, out) == finite
+        assert module.decode(out, dtype, back) == finite
+        np.testing.assert_array_equal(back, expected)
+
+
+def test_products_are_exact_inner_products():
+    rows = numbers(3, 4099, 3)
+    expected = rows.astype(np.float64) @ rows.astype(np.float64).T
+    found = compiled.products(rows, False).sum(axis=1)
+    scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))[np.tril_indices(3)]
+    assert (np.abs(found - expected[np.tril_indices(3)]) <= 1e-13 * scale).all()
+    np.testing.assert_array_equal(compiled.products(rows, True).sum(axis=1), found[[0, 2, 5]])
 
 
 def test_uniform_is_splitmix64_and_uniform():
@@ -98,16 +140,26 @@ def test_uniform_is_splitmix64_and_uniform():
     assert abs(np.corrcoef(many[:-1], many[1:])[0, 1]) < 0.01
 
 
-@pytest.mark.parametrize("method", ["linear", "ties", "dare_ties", "sce", "pcb"])
-def test_a_merge_without_numba_has_the_same_bytes(tmp_path, method, monkeypatch):
+@pytest.mark.parametrize(
+    "method", ["linear", "task_arithmetic", "ties", "dare_ties", "sce", "model_stock", "pcb"]
+)
+@pytest.mark.parametrize(
+    "kinds", [("bfloat16",) * 4, ("float16",) * 4, ("float32", "bfloat16", "float16", "float32")]
+)
+def test_a_merge_without_compiled_kernels_has_the_same_bytes(tmp_path, method, kinds, monkeypatch):
     from dtm.foundations.registry import registry
     from dtm.merge import kernels, merge_models
     from tests.merge.models import bytes_of, write_model
 
     folders = []
-    for k in range(4):
+    for k, kind in enumerate(kinds):
         torch.manual_seed(k)
-        folders.append(write_model(tmp_path / f"m{k}", {"layers.0.w": torch.randn(70, 1000).bfloat16()}))
+        tensors = {"layers.0.w": torch.randn(70, 1001), "layers.0.v": torch.randn(3)}
+        folders.append(
+            write_model(
+                tmp_path / f"m{k}", {name: one.to(getattr(torch, kind)) for name, one in tensors.items()}
+            )
+        )
     seen = []
     for name in ("compiled", "plain"):
         monkeypatch.setenv("DTM_KERNELS", name)
@@ -117,3 +169,31 @@ def test_a_merge_without_numba_has_the_same_bytes(tmp_path, method, monkeypatch)
         seen.append(bytes_of(tmp_path / name))
     kernels.kernels.cache_clear()
     assert seen[0] == seen[1]
+
+
+def test_a_tensor_that_is_not_aligned_is_read_all_the_same(tmp_path):
+    """The format does not align tensors: here three bytes push one of bf16 to an odd place."""
+    from dtm.foundations.registry import registry
+    from dtm.merge import merge_models
+    from tests.merge.models import read_model, write_model
+
+    values, merged = [torch.randn(40, 33).bfloat16() for _ in range(2)], {}
+    for lead in (3, 4):
+        folders = [write_model(tmp_path / f"{lead}-{k}", {"b": one}) for k, one in enumerate(values)]
+        for folder, one in zip(folders, values, strict=True):
+            slots = {"a": {"dtype": "U8", "shape": [lead], "data_offsets": [0, lead]},
+                     "b": {"dtype": "BF16", "shape": [40, 33], "data_offsets": [lead, lead + 2640]}}  # fmt: skip
+            header = json.dumps(slots).encode()
+            header += b" " * (-len(header) % 8)
+            data = (
+                len(header).to_bytes(8, "little")
+                + header
+                + bytes(lead)
+                + one.view(torch.int16).numpy().tobytes()
+            )
+            (folder / "model.safetensors").write_bytes(data)
+        merge_models(base=None, models=folders, output=tmp_path / f"merged-{lead}", weights=[1.0, 1.0],
+                     method=registry("merge").bind("linear"))  # fmt: skip
+        merged[lead] = read_model(tmp_path / f"merged-{lead}")["b"]
+    assert torch.equal(merged[3], merged[4])
+    assert torch.equal(merged[4], ((values[0].double() + values[1].double()) / 2).float().bfloat16())

@@ -28,7 +28,8 @@ def select(scores, wanted, block):
     for one in (first, second):
         total = {}
         for place, part in parts:
-            for key, value in one.scan({"scores": part, "state": state, "place": place}, {}).items():
+            given_here = {"scores": part, "state": state, "place": place, "total": total}
+            for key, value in (one.scan(given_here, {}) or {}).items():
                 total[key] = total[key] + value if key in total else value
         given_now = {"count": scores.shape[1], "state": state, "total": total}
         settled = one.settle(total, given_now, {}) if one is first else one.settle(total, state)

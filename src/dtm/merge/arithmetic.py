@@ -36,8 +36,16 @@ def as_float32(values: Any) -> Block:
 
 def gram(blocks_K: Block) -> Weights:
     """The inner products [K, K] of blocks [K, ...], in fp64."""
-    rows_K = blocks_K.reshape(len(blocks_K), -1).astype(np.float64)
-    return rows_K @ rows_K.T
+    rows_K = np.ascontiguousarray(blocks_K, np.float32).reshape(len(blocks_K), -1)
+    found = np.zeros((len(rows_K), len(rows_K)))
+    found[np.tril_indices(len(rows_K))] = kernels().products(rows_K, False).sum(axis=1)
+    return found + np.tril(found, -1).T
+
+
+def energies(blocks_K: Block) -> Weights:
+    """The inner product [K] of each block [K, ...] with itself, in fp64."""
+    rows_K = np.ascontiguousarray(blocks_K, np.float32).reshape(len(blocks_K), -1)
+    return kernels().products(rows_K, True).sum(axis=1)
 
 
 def elected_sum(blocks_K: Block, weights_K: Weights, normalize: bool) -> Block:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+import mmap
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dtm.foundations.errors import MissingInput, ModelError
 from dtm.foundations.files import read_json
 from dtm.foundations.tensor_files import Slot, read_header
+from dtm.merge.precision import MERGED
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 CONVERT = (
@@ -136,27 +140,39 @@ def damaged(path: Path, what: str) -> ModelError:
 
 
 class Files:
-    """Open files by path, for positioned reads from any thread."""
+    """Files by path, mapped into memory and read from any thread: pages come from the cache without a copy.
+
+    Mapped pages are the file's own, which the kernel may drop; they are no memory of this process.
+    """
 
     def __init__(self) -> None:
-        self._descriptors: dict[Path, int] = {}
+        self._mapped: dict[Path, tuple[mmap.mmap, NDArray[np.uint8]]] = {}
 
-    def read_into(self, tensor: Stored, first: int, buffer: memoryview) -> None:
-        """Fill `buffer` with the tensor's bytes from its byte `first` on."""
-        position, offset = 0, tensor.slot.start + first
-        while position < len(buffer):
-            got = os.preadv(self._descriptors[tensor.path], [buffer[position:]], offset + position)
-            if got <= 0:
-                raise damaged(tensor.path, f"ended in the middle of {tensor.name!r} while it was read")
-            position += got
+    def view(self, tensor: Stored) -> NDArray[Any]:
+        """The tensor's values [n] as they are stored, BF16 and what is not of floats as bits; read-only."""
+        slot, (_, whole) = tensor.slot, self._mapped[tensor.path]
+        raw = whole[slot.start : slot.start + slot.nbytes]
+        if len(raw) < slot.nbytes:
+            raise damaged(tensor.path, f"ended in the middle of {tensor.name!r} while it was read")
+        kind = np.dtype(MERGED.get(slot.dtype, np.uint8))
+        return (raw.copy() if slot.start % kind.itemsize else raw).view(kind)
+
+    def prefetch(self, tensors: Iterable[Stored]) -> None:
+        """Tell the kernel that these tensors will be read soon."""
+        for tensor in tensors:
+            self.view(tensor)  # tells of a file that has become shorter
+            start = tensor.slot.start - tensor.slot.start % mmap.PAGESIZE
+            length = tensor.slot.start + tensor.slot.nbytes - start
+            if length and hasattr(mmap, "MADV_WILLNEED"):
+                self._mapped[tensor.path][0].madvise(mmap.MADV_WILLNEED, start, length)
 
     @contextmanager
-    def open(self, paths: Iterator[Path] | list[Path] | set[Path]) -> Iterator[Files]:
+    def open(self, paths: Iterable[Path]) -> Iterator[Files]:
         try:
             for path in sorted(set(paths)):
-                self._descriptors[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                with open(path, "rb") as file:
+                    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                self._mapped[path] = mapped, np.frombuffer(mapped, np.uint8)
             yield self
         finally:
-            for descriptor in self._descriptors.values():
-                os.close(descriptor)
-            self._descriptors.clear()
+            self._mapped.clear()  # unmapped with the last view

@@ -15,12 +15,13 @@ import numpy as np
 from dtm.foundations.errors import ModelError
 from dtm.merge.arithmetic import Block
 from dtm.merge.checkpoint import Files
+from dtm.merge.direct import Direct, direct
 from dtm.merge.inspection import add, measure
 from dtm.merge.jobs import KEEP, Job, MergedFactors
 from dtm.merge.method import Pass, Place, Treatment, call
 from dtm.merge.planning import Plan
 from dtm.merge.pool import Pool
-from dtm.merge.precision import encode
+from dtm.merge.precision import MERGED, encode
 from dtm.merge.random import Random
 from dtm.merge.shards import Shard, adapter_names
 from dtm.merge.sources import Range, Reader
@@ -49,6 +50,7 @@ class Engine:
         self.states: dict[str, tuple[Any, ...]] = {}
         self.measures: dict[str, dict[str, Any]] | None = None  # by tensor, if the merge is to be inspected
         self.pool = Pool(threads)
+        self.direct: dict[str, Direct] = {}  # of the tensors that are open
         self._progress, self._done, self._total = (
             progress,
             0,
@@ -107,8 +109,8 @@ class Engine:
             total: dict[str, Any] = {}
             treatment = _scanned(job)
             for block in span:
-                given = self._given(job, treatment, block)
-                add(total, call(step.scan, given, _scan_settings(job)))
+                given = {**self._given(job, treatment, block), "total": total}
+                add(total, call(step.scan, given, _scan_settings(job)) or {})
             return job, total
 
         tasks = [(job, span) for job in jobs for span in job.spans]
@@ -141,14 +143,8 @@ class Engine:
 
             def combine(task: tuple[Job, list[Range]]) -> dict[str, Any]:
                 job, span = task
-                slot = shard.slots[job.name]
-                measured: dict[str, Any] = {}
-                for block in span:
-                    values = self.combined(job, block)
-                    data = self._encode(job, values)
-                    writer.write(slot.start + block.start * data.itemsize, data)
-                    if self.measures is not None and job.treatment is not KEEP:
-                        add(measured, self._measured(job, block, values))
+                data, measured = self._combine_span(job, span)
+                writer.write(shard.slots[job.name].start + span[0].start * data.itemsize, data)
                 return measured
 
             for measured, (job, span) in self.pool.ordered(combine, tasks):
@@ -158,6 +154,35 @@ class Engine:
         for job in group:
             if job.treatment.scope == "tensor":
                 self.states.pop(job.name, None)
+
+    def _combine_span(self, job: Job, span: list[Range]) -> tuple[Any, dict[str, Any]]:
+        """The merged values [n] of consecutive blocks as they are stored, and what was measured of them."""
+        measured: dict[str, Any] = {}
+        whole = Range(span[0].first, span[-1].last, span[0].columns)
+        data = self.reader.buffer("out", whole.count, MERGED[job.dtype])
+        if self.measures is None and self._summed(job, whole, data):
+            return data, measured
+        for block in span:
+            values = self.combined(job, block)
+            first = block.start - whole.start
+            _, finite = encode(values, job.dtype, data[first : first + block.count])
+            if not finite:
+                self._overflowed(job)
+            if self.measures is not None and job.treatment is not KEEP:
+                add(measured, self._measured(job, block, values))
+        return data, measured
+
+    def _summed(self, job: Job, block: Range, data: Any) -> bool:
+        """Merge in one go what is a weighted sum of stored tensors; False where it is something else."""
+        treatment, short = job.treatment, self.direct.get(job.name)
+        coefficients = treatment.declares("coefficients")
+        if short is None or coefficients is None:
+            return False
+        given = {"weights_K": job.weights_K, "state": self.states.get(job.name, ())}
+        weights_K = np.ascontiguousarray(call(coefficients, given, job.settings), np.float64)
+        if not short.summed(block, weights_K, treatment.on_updates, data, job.dtype):
+            self._overflowed(job)
+        return True
 
     def _write_factors(self, job: Job, shard: Shard, writer: Writer) -> None:
         source = job.sources[0]
@@ -178,24 +203,30 @@ class Engine:
             given["inner"] = _inner(treatment, job, given)
         result = call(treatment.bound.method.function, given, job.settings)
         result = np.asarray(result, np.float32).reshape(-1)
-        return given["base"].reshape(-1) + result if treatment.on_updates else result
+        if not treatment.on_updates:
+            return result
+        base = given["base"].reshape(-1)  # this thread's buffer, which nobody reads again
+        return np.add(base, result, out=base)
 
     def _given(self, job: Job, treatment: Treatment, block: Range) -> dict[str, Any]:
         """What a method may ask for, with the blocks in the shape of its unit."""
-        base = None
+        base, short = None, self.direct.get(job.name)
         if job.base is not None and job.reads_base:
             base = self.reader.buffer("base", block.count)
-            self.reader.rows(job.base, block, job.remap, base)
+            if short is None:
+                self.reader.rows(job.base, block, job.remap, base)
         shape = job.block_shape(block)
         given: dict[str, Any] = {
             "base": None if base is None else base.reshape(shape), "weights_K": job.weights_K, "depth": job.depth,
             "state": self.states.get(job.name, ()), "place": Place(job.name, block.start),
             "random": Random(self.seed, job.name, block.start, len(job.sources), block.count),
         }  # fmt: skip
-        if treatment.bound.method.name == "keep":
+        if treatment is KEEP:
             return given
         blocks_K = self.reader.buffer("models", len(job.sources) * block.count).reshape(len(job.sources), -1)
-        for source, out in zip(job.sources, blocks_K, strict=True):
+        if short is not None:
+            short.rows(block, base, treatment.on_updates, blocks_K)
+        for source, out in zip(job.sources, blocks_K, strict=True) if short is None else ():
             if treatment.on_updates:
                 source.update(self.reader, block, base, out)  # type: ignore[arg-type]
             else:
@@ -229,14 +260,12 @@ class Engine:
         start = base if job.base is not None else blocks_K.mean(axis=0, dtype=np.float64).astype(np.float32)
         return measure(blocks_K - start, merged - start)
 
-    def _encode(self, job: Job, values: Block) -> Any:
-        data, finite = encode(values, job.dtype)
-        if not finite and not self.allow_nonfinite:
+    def _overflowed(self, job: Job) -> None:
+        if not self.allow_nonfinite:
             raise ModelError(f"tensor {job.name!r} is not finite after merging: it overflows {job.dtype}",
                              mend="Choose a wider `dtype`, smaller weights, or --allow-nonfinite")  # fmt: skip
-        return data
 
-    def _agreed(self, job: Job) -> bytearray:
+    def _agreed(self, job: Job) -> bytes:
         """The bytes of a tensor that is not of floats, which must be the same in all models."""
         stored = [one for one in (job.base, *(source.stored for source in job.sources)) if one is not None]
         first = self.reader.raw(stored[0])
@@ -250,14 +279,18 @@ class Engine:
     def _opened(self, jobs: Sequence[Job]) -> Iterator[None]:
         """The small parts of these tensors, adapters' factors, are in memory meanwhile."""
         try:
+            self.reader.files.prefetch(one for job in jobs for one in job.inputs)
             if self.plan.export == "model":
                 for job in jobs:
                     job.open(self.reader)
+                    if job.treatment is not KEEP and (short := direct(job, self.reader)):
+                        self.direct[job.name] = short
                     if self.measures is not None and isinstance(job.sources[0], MergedFactors):
                         job.sources[0].open_each(self.reader, job.shape)
             yield
         finally:
             for job in jobs:
+                self.direct.pop(job.name, None)
                 job.close()
 
     def _advance(self, values: int) -> None:

@@ -18,7 +18,8 @@ from dtm.merge.method import Treatment, call, wants
 from dtm.merge.sources import Product, Range, Reader, Remap, Source, pair
 
 BLOCK = 1 << 16  # values: a block of every sub-model stays in the second-level cache
-SPAN = 16  # blocks that one task takes: a multiple of what a thread switch costs
+PRODUCT_BLOCK = 1 << 20  # where an adapter's product is formed: a matrix product of few rows is slow
+SPAN = 1 << 20  # values that one task takes: many times what a thread switch costs
 
 
 def _keep(base: Block) -> Block:
@@ -77,10 +78,12 @@ class Job:
         """The width of the table [rows, columns] as which blocks are cut from the tensor."""
         if len(self.shape) < 2:
             return self.count if self.treatment.unit == "row" else 1
-        factored = any(source.factors or source.product for source in self.sources)
-        return (
-            prod(self.shape[1:]) if factored or isinstance(self.sources[0], MergedFactors) else self.shape[-1]
-        )
+        return prod(self.shape[1:]) if self.factored else self.shape[-1]
+
+    @property
+    def factored(self) -> bool:
+        """Whether an adapter's product is formed for it."""
+        return any(source.factors or isinstance(source, MergedFactors) for source in self.sources)
 
     @cached_property
     def blocks(self) -> list[Range]:
@@ -88,7 +91,8 @@ class Job:
         if not self.count:
             return []
         rows = self.count // self.columns
-        step = rows if self.treatment.unit == "tensor" else max(1, BLOCK // self.columns)
+        values = PRODUCT_BLOCK if self.factored else BLOCK
+        step = rows if self.treatment.unit == "tensor" else max(1, values // self.columns)
         return [Range(first, min(first + step, rows), self.columns) for first in range(0, rows, step)]
 
     def open(self, reader: Reader) -> None:
@@ -103,7 +107,8 @@ class Job:
 
     @property
     def spans(self) -> list[list[Range]]:
-        return [self.blocks[first : first + SPAN] for first in range(0, len(self.blocks), SPAN)]
+        count = max(1, SPAN // self.blocks[0].count) if self.blocks else 1
+        return [self.blocks[first : first + count] for first in range(0, len(self.blocks), count)]
 
     def block_shape(self, block: Range) -> tuple[int, ...]:
         """The shape in which the method sees a block."""

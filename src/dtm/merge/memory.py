@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from dtm.merge.arithmetic import Block, Weights
+from dtm.merge.inspection import add
 from dtm.merge.method import Place, Treatment, call
 from dtm.merge.random import Random
 
@@ -65,7 +66,9 @@ def _merged(
     if given.get("statistics_K") is not None and treatment.unit != "tensor":
         given["statistics_K"] = given["statistics_K"].reshape(len(blocks_K), *seen)
     for one in () if treatment.streams_inner else treatment.passes:
-        found = call(one.scan, given, settings)
+        total: dict[str, Any] = {}
+        add(total, call(one.scan, {**given, "total": total}, settings) or {})
+        found: Any = total
         if one.settle is not None:
             found = call(one.settle, {**given, "total": found}, settings)
         given["state"] = (*given["state"], found)

@@ -24,6 +24,8 @@ be given per tensor, one annotated `ScalarK` per tensor and model (see `notation
     matrices  True: tensors that are not 2-D fall back to linear, and the card says so
     base      True: the method has no meaning without a base (implied by `updates_K`)
     models    how many sub-models it takes at least and at most
+    coefficients  a function (weights_K, state, *, settings) -> [K] fp64: the method is `weighted_sum` with these,
+              of models_K or updates_K, and the engine may do it in one go
     idempotent, symmetric: merging K equal models gives that model; their order does not matter
 """
 
@@ -53,11 +55,11 @@ class Pass:
     """One reading of all models before the merge.
 
     `scan` takes what a method takes and returns a dict of partial results; the engine adds those of all blocks
-    in block order (arrays and numbers sum, lists join). `settle` makes of `total`, and of `weights_K` and `state`,
-    what later passes and the method see.
+    in block order (arrays and numbers sum, lists join). One that names `total` may add to that dict instead.
+    `settle` makes of `total`, and of `weights_K` and `state`, what later passes and the method see.
     """
 
-    scan: Callable[..., dict[str, Any]]
+    scan: Callable[..., dict[str, Any] | None]
     settle: Callable[..., Any] | None = None
 
 

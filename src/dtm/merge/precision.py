@@ -24,29 +24,13 @@ def parse_dtype(name: str | None, *, where: object = None) -> str | None:
 
 
 def decode(raw: NDArray[Any], dtype: str, out: NDArray[np.float32]) -> bool:
-    """Values [n] of that dtype to fp32 [n], exactly; returns whether all are finite."""
-    if dtype == "BF16":
-        return kernels().decode_bf16(raw, out)
-    out[:] = raw
-    return kernels().finite(out)
+    """Stored values [n] of that dtype to fp32 [n], exactly; returns whether all are finite."""
+    return kernels().decode(raw, dtype, out)
 
 
-def decode_less(raw: NDArray[Any], dtype: str, base: NDArray[np.float32], out: NDArray[np.float32]) -> bool:
-    """Values [n] of that dtype less `base` [n], in fp32; returns whether all that was read is finite."""
-    if dtype == "BF16":
-        return kernels().decode_bf16_less(raw, base, out)
-    finite = decode(raw, dtype, out)
-    out -= base
-    return finite
-
-
-def encode(values: NDArray[np.float32], dtype: str) -> tuple[NDArray[Any], bool]:
-    """fp32 [n] rounded to nearest even, and whether all results are finite."""
-    if dtype == "F32":
-        return values, kernels().finite(values)
-    if dtype == "BF16":
-        bits = np.empty(values.size, np.uint16)
-        return bits, kernels().encode_bf16(values, bits)
-    with np.errstate(over="ignore"):  # an overflow is told by the second value
-        half = values.astype(np.float16)
-    return half, bool(np.isfinite(half).all())
+def encode(
+    values: NDArray[np.float32], dtype: str, out: NDArray[Any] | None = None
+) -> tuple[NDArray[Any], bool]:
+    """fp32 [n] rounded to nearest even, in `out` [n] if that is given, and whether all results are finite."""
+    out = np.empty(values.size, MERGED[dtype]) if out is None else out
+    return out, kernels().encode(values, dtype, out)

@@ -47,12 +47,12 @@ def trimmed(scores: Block, cuts: Cuts, place: Place, cut: int = 0) -> Block:
 def selection(scores: Callable[..., Block], keep: Callable[..., NDArray[np.int64]]) -> tuple[Pass, Pass]:
     """The two passes that find, for each row of `scores`, the cut of its `keep` largest magnitudes."""
 
-    def count_tops(given: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    def count_tops(given: dict[str, Any], settings: dict[str, Any]) -> None:
         found = call(scores, given, settings)
-        histograms = np.zeros((len(found), BUCKETS), np.int64)
-        for row, histogram in zip(found, histograms, strict=True):
+        if "tops" not in given["total"]:  # counted in place: a table a block would cost more than its values
+            given["total"]["tops"] = np.zeros((len(found), BUCKETS), np.int64)
+        for row, histogram in zip(found, given["total"]["tops"], strict=True):
             kernels().histogram(row, histogram)
-        return {"tops": histograms}
 
     def find_buckets(
         total: dict[str, Any], given: dict[str, Any], settings: dict[str, Any]

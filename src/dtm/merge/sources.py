@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtm.foundations.errors import ModelError
-from dtm.foundations.tensor_files import ITEM_BYTES
 from dtm.merge.adapter import Factors
 from dtm.merge.arithmetic import Block
 from dtm.merge.checkpoint import Files, Stored
-from dtm.merge.precision import MERGED, decode, decode_less
+from dtm.merge.precision import decode
 
 
 @dataclass(frozen=True)
@@ -58,13 +57,14 @@ class Reader:
             setattr(self._local, name, kept)
         return kept[: count * np.dtype(dtype).itemsize].view(dtype)
 
-    def values(self, stored: Stored, start: int, out: Block, base: Block | None = None) -> None:
-        """Values [start, start + n) of the flattened tensor into `out` [n], less `base` [n] if that is given."""
-        same = stored.dtype == "F32"
-        raw: Any = out if same else self.buffer("raw", out.size, MERGED[stored.dtype])
-        self.files.read_into(stored, start * ITEM_BYTES[stored.dtype], memoryview(raw).cast("B"))
-        finite = decode(raw, stored.dtype, out) if base is None else decode_less(raw, stored.dtype, base, out)
-        if not finite and not self.allow_nonfinite:
+    def values(self, stored: Stored, start: int, out: Block) -> None:
+        """Values [start, start + n) of the flattened tensor into `out` [n]."""
+        if not decode(self.files.view(stored)[start : start + out.size], stored.dtype, out):
+            self.refuse(stored)
+
+    def refuse(self, stored: Stored) -> None:
+        """Raise for a tensor that is not finite, unless that is allowed."""
+        if not self.allow_nonfinite:
             raise ModelError(
                 f"tensor {stored.name!r} holds NaN or infinity", where=stored.path,
                 mend="Mend that model, or go on with --allow-nonfinite",
@@ -88,11 +88,9 @@ class Reader:
         self.values(stored, 0, out)
         return out.reshape(stored.shape)
 
-    def raw(self, stored: Stored) -> bytearray:
+    def raw(self, stored: Stored) -> bytes:
         """A tensor's bytes as they are."""
-        data = bytearray(stored.slot.nbytes)
-        self.files.read_into(stored, 0, memoryview(data))
-        return data
+        return self.files.view(stored).tobytes()
 
 
 @dataclass
@@ -128,6 +126,11 @@ class Source:
         pair = [self.factors.A, self.factors.B, self.factors.magnitude] if self.factors else []
         return [one for one in (self.stored, *pair, self.bias[0] if self.bias else None) if one is not None]
 
+    @property
+    def plain(self) -> bool:
+        """Whether it is stored values and nothing else."""
+        return self.stored is not None and not (self.factors or self.bias or self.remap)
+
     def open(self, reader: Reader, shape: tuple[int, ...]) -> None:
         """Load the factors, the scale in the left one."""
         if self.factors is None:
@@ -161,10 +164,7 @@ class Source:
 
     def update(self, reader: Reader, block: Range, base: Block, out: Block) -> None:
         """The sub-model less the base into `out` [n]: for an adapter the product itself, not a difference."""
-        plain = self.product is None and self.bias is None and self.remap is None
-        if self.stored is not None and plain:
-            reader.values(self.stored, block.start, out, base)
-        elif self.stored is not None or self.magnitude is not None:
+        if self.stored is not None or self.magnitude is not None:
             self.weights(reader, block, base, out)
             out -= base
         elif self.product is not None:

@@ -1,7 +1,7 @@
 """A merged model in memory: the engine's values written into a loaded model, to be scored and overwritten.
 
 The engine does the merge as it would to disk, block by block and with its one rounding, so a candidate has the very
-weights that the merged folder would have. Inputs are read once and kept, for a search changes the weights alone.
+weights that the merged folder would have. Inputs stay mapped, for a search changes the weights alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dtm.evaluate.summary import primary_metric, read_items
 from dtm.evaluate.tasks import build
 from dtm.foundations.errors import ModelError
 from dtm.foundations.registry import registry
-from dtm.merge.checkpoint import Files, Stored
+from dtm.merge.checkpoint import Files
 from dtm.merge.engine import Engine
 from dtm.merge.jobs import KEEP
 from dtm.merge.planning import Plan, plan_merge
@@ -71,7 +71,7 @@ def in_memory(job: dict[str, Any], loading: dict[str, Any]) -> Iterator[InMemory
     """Load the base as evaluation loads it, and open the merge's inputs; both are forgotten in the end."""
     folders = [Path(job["base"]), *(Path(folder) for folder in job["models"])]
     paths = {path for folder in folders for path in folder.glob("*.safetensors")}
-    with lent(loading) as model, Held().open(paths | {Path(file) for file in job["statistics"]}) as files:
+    with lent(loading) as model, Files().open(paths | {Path(file) for file in job["statistics"]}) as files:
         yield InMemory(job, model, files)
 
 
@@ -97,22 +97,6 @@ def measure(scoring: dict[str, Any], output: Path) -> dict[str, Any]:
         result["loss"] = response_loss(job)["sources"]["all"]["loss"]
     result["score"] = sum(tasks.values()) / len(tasks) if tasks else -result["loss"]
     return result
-
-
-class Held(Files):
-    """Open files whose tensors stay in memory, in their own dtype, after they were read once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._held: dict[tuple[Path, int], bytearray] = {}
-
-    def read_into(self, tensor: Stored, first: int, buffer: memoryview) -> None:
-        key = (tensor.path, tensor.slot.start)
-        if key not in self._held:
-            whole = bytearray(tensor.slot.nbytes)
-            super().read_into(tensor, 0, memoryview(whole))
-            self._held[key] = whole  # two threads may both have read it: the same bytes
-        buffer[:] = memoryview(self._held[key])[first : first + len(buffer)]
 
 
 class _Weights:

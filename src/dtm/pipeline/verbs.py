@@ -179,7 +179,7 @@ class Run:
         artifact = self.steps.make(
             "merge", f"{bound.method.name} of {len(submodels)} sub-models",
             Step("merge", settings, weighing.merge_inputs(self, submodels, statistics), seed, {"device": "cpu"},
-                 version=2),
+                 version=3),
             lambda claim: building.merge(self.checked, prepared, submodels, bound, weights, files, seed, form,
                                          claim, self._progress("merge")),
             heavy=True, needs=merge_needs(prepared, section.export) if self.steps.planning else {},

@@ -1,6 +1,6 @@
-"""The inner loops: compiled by numba, or in plain numpy with the same bytes.
+"""The inner loops: compiled from C, or in plain numpy with the same bytes.
 
-`DTM_KERNELS=plain` asks for the second; so does an environment without numba. Both are the same
+`DTM_KERNELS=plain` asks for the second; so does an installation without a C compiler. Both are the same
 sequence of IEEE operations a value: no fused multiply-add, no reordered sums.
 """
 

@@ -1,219 +1,138 @@
-"""The kernels compiled with numba: loops over one block, without the interpreter's lock.
+"""The kernels of native.c: loops over one block, without the interpreter's lock.
 
-No fastmath: the compiler may vectorise, and may not reorder or fuse, so the bytes are plain's.
-Inner loops run over values and not over models, so that they vectorise.
+The library is built with the package where there is a C compiler; importing this module fails where it was not. It
+also holds what has no twin, because it reads stored tensors at their addresses: `decode_rows` and `merge_sum`.
 """
 
 from __future__ import annotations
 
-import numba
+import ctypes
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
-compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
-STRIP = 1024  # values whose fp64 sums stay in the first-level cache
+from dtm.merge.kernels.plain import LANES, Doubles, Floats
 
-
-@compiled
-def decode_bf16(raw, out):
-    bits = out.view(np.uint32)
-    infinite = 0
-    for i in range(raw.size):
-        bits[i] = np.uint32(raw[i]) << np.uint32(16)
-        infinite |= (raw[i] & np.uint16(0x7F80)) == np.uint16(0x7F80)
-    return infinite == 0
+Addresses = NDArray[np.uint64]
+CODES = {"F32": 0, "F16": 1, "BF16": 2}
 
 
-@compiled
-def decode_bf16_less(raw, base, out):
-    bits = out.view(np.uint32)
-    infinite = 0
-    for i in range(raw.size):
-        bits[i] = np.uint32(raw[i]) << np.uint32(16)
-        out[i] -= base[i]
-        infinite |= (raw[i] & np.uint16(0x7F80)) == np.uint16(0x7F80)
-    return infinite == 0
+def _library() -> ctypes.CDLL:
+    folder = Path(__file__).parent
+    found = [path for suffix in EXTENSION_SUFFIXES if (path := folder / f"_native{suffix}").exists()]
+    if not found:
+        raise ImportError("the compiled kernels were not built")
+    try:
+        return ctypes.CDLL(str(found[0]))
+    except OSError as error:
+        raise ImportError(f"the compiled kernels do not load: {error}") from None
 
 
-@compiled
-def encode_bf16(values, out):
-    bits = values.view(np.uint32)
-    infinite = 0
-    for i in range(bits.size):
-        b = bits[i]
-        odd = (b >> np.uint32(16)) & np.uint32(1)
-        rounded = (b + np.uint32(0x7FFF) + odd) >> np.uint32(16)
-        quiet = (b >> np.uint32(16)) | np.uint32(0x40)
-        short = np.uint16(quiet if (b & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000) else rounded)
-        infinite |= (short & np.uint16(0x7F80)) == np.uint16(0x7F80)
-        out[i] = short
-    return infinite == 0
+_c = _library()
+_P, _N, _I, _D, _F, _U64, _U32 = (
+    ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_double, ctypes.c_float, ctypes.c_uint64, ctypes.c_uint32,
+)  # fmt: skip
+for _name, _result, _arguments in (
+    ("decode", _I, (_P, _I, _N, _P)),
+    ("encode", _I, (_P, _I, _N, _P)),
+    ("decode_rows", _N, (_N, _P, _P, _P, _I, _P, _I, _N, _P)),
+    ("merge_sum", _N, (_N, _P, _P, _P, _P, _I, _I, _N, _P, _I)),
+    ("weighted_sum", None, (_N, _N, _P, _P, _P)),
+    ("uniform", None, (_U64, _U64, _N, _P)),
+    ("histogram", None, (_N, _P, _P)),
+    ("in_bucket", _N, (_N, _P, _U32, _P)),
+    ("trim", None, (_N, _P, _U32, _N, _P)),
+    ("elect", None, (_N, _N, _P, _P, _I, _P)),
+    ("thin", None, (_N, _P, _P, _F, _F, _P)),
+    ("variance", None, (_N, _N, _P, _P)),
+    ("majority_mean", None, (_N, _N, _P, _P, _P)),
+    ("products", None, (_N, _N, _P, _I, _P)),
+):
+    getattr(_c, _name).restype, getattr(_c, _name).argtypes = _result, _arguments
 
 
-@compiled
-def finite(values):
-    bits = values.view(np.uint32)
-    infinite = 0
-    for i in range(bits.size):
-        infinite |= (bits[i] & np.uint32(0x7F800000)) == np.uint32(0x7F800000)
-    return infinite == 0
+def _at(array: Any, dtype: Any = np.float32) -> int:
+    """The address of a contiguous array of that dtype: what C is told must be so."""
+    if array.dtype != dtype or not array.flags.c_contiguous:
+        raise TypeError(f"a kernel takes contiguous {np.dtype(dtype).name}, not {array.dtype.name}")
+    return array.ctypes.data
 
 
-@compiled
-def weighted_sum(rows_K, weights_K, out):
-    total = np.empty(STRIP, np.float64)
-    for start in range(0, out.size, STRIP):
-        length = min(STRIP, out.size - start)
-        done = 1
-        if weights_K.size >= 4:  # the common count: four at once, in the same order, stay in registers
-            a, b, c, d = weights_K[0], weights_K[1], weights_K[2], weights_K[3]
-            for i in range(length):
-                first = a * np.float64(rows_K[0, start + i]) + b * np.float64(rows_K[1, start + i])
-                total[i] = first + c * np.float64(rows_K[2, start + i]) + d * np.float64(rows_K[3, start + i])
-            done = 4
-        else:
-            for i in range(length):
-                total[i] = weights_K[0] * np.float64(rows_K[0, start + i])
-        for k in range(done, weights_K.size):
-            weight = weights_K[k]
-            for i in range(length):
-                total[i] += weight * np.float64(rows_K[k, start + i])
-        for i in range(length):
-            out[start + i] = np.float32(total[i])
+def decode(raw: NDArray[Any], dtype: str, out: Floats) -> bool:
+    return bool(_c.decode(raw.ctypes.data, CODES[dtype], out.size, _at(out)))
 
 
-@compiled
-def uniform(key, start, out):
-    for i in range(out.size):
-        z = key + (start + np.uint64(i + 1)) * np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-        out[i] = np.float32(z >> np.uint64(40)) * np.float32(2.0**-24)
+def encode(values: Floats, dtype: str, out: NDArray[Any]) -> bool:
+    return bool(_c.encode(_at(values), CODES[dtype], values.size, out.ctypes.data))
 
 
-@compiled
-def histogram(values, out):
-    bits = values.view(np.uint32)
-    for i in range(bits.size):
-        out[(bits[i] & np.uint32(0x7FFFFFFF)) >> np.uint32(16)] += 1
+def decode_rows(
+    sources_K: Addresses, dtypes_K: NDArray[np.int32], base: int, base_dtype: str, base_row: Floats | None,
+    less: bool, rows_K: Floats,
+) -> int:  # fmt: skip
+    """Stored values at K addresses to rows [K, n], less the base's row if `less`; the base's to `base_row`.
+
+    Returns -1, or the number of an input that is not finite: K is the base.
+    """
+    row = 0 if base_row is None else _at(base_row)
+    return _c.decode_rows(len(rows_K), sources_K.ctypes.data, dtypes_K.ctypes.data, base if row else 0,
+                          CODES[base_dtype], row, less, rows_K.shape[1], _at(rows_K))  # fmt: skip
 
 
-@compiled
-def in_bucket(values, bucket):
-    bits = values.view(np.uint32)
-    count = 0
-    for i in range(bits.size):
-        count += ((bits[i] & np.uint32(0x7FFFFFFF)) >> np.uint32(16)) == np.uint32(bucket)
-    found = np.empty(count, np.uint16)
-    if count == 0:
-        return found
-    place = 0
-    for i in range(bits.size):
-        magnitude = bits[i] & np.uint32(0x7FFFFFFF)
-        if (magnitude >> np.uint32(16)) == np.uint32(bucket):
-            found[place] = np.uint16(magnitude & np.uint32(0xFFFF))
-            place += 1
-    return found
+def merge_sum(
+    sources_K: Addresses, dtypes_K: NDArray[np.int32], weights_K: Doubles, base: int, base_dtype: str, less: bool,
+    out: NDArray[Any], out_dtype: str,
+) -> int:  # fmt: skip
+    """From stored tensors to a stored tensor [n]: `weighted_sum`, with `less` of the updates, added to the base.
+
+    Returns -1, or the number of an input that is not finite (K: the base), or K + 1 if the result is not.
+    """
+    return _c.merge_sum(len(sources_K), sources_K.ctypes.data, dtypes_K.ctypes.data, _at(weights_K, np.float64), base,
+                        CODES[base_dtype], less, out.size, out.ctypes.data, CODES[out_dtype])  # fmt: skip
 
 
-@compiled
-def trim(values, threshold, quota, out):
-    bits = values.view(np.uint32)
-    limit = np.uint32(threshold)
-    if quota < 0:
-        for i in range(bits.size):
-            out[i] = values[i] if (bits[i] & np.uint32(0x7FFFFFFF)) >= limit else np.float32(0)
-        return
-    for i in range(bits.size):
-        out[i] = values[i] if (bits[i] & np.uint32(0x7FFFFFFF)) > limit else np.float32(0)
-    for i in range(bits.size):
-        if quota == 0:
-            return
-        if (bits[i] & np.uint32(0x7FFFFFFF)) == limit:
-            out[i] = values[i]
-            quota -= 1
+def weighted_sum(rows_K: Floats, weights_K: Doubles, out: Floats) -> None:
+    _c.weighted_sum(len(rows_K), out.size, _at(rows_K), _at(weights_K, np.float64), _at(out))
 
 
-@compiled
-def elect(rows_K, weights_K, normalize, out):
-    total = np.empty(STRIP, np.float64)
-    agreed = np.empty(STRIP, np.float64)
-    share = np.empty(STRIP, np.float64)
-    for start in range(0, out.size, STRIP):
-        length = min(STRIP, out.size - start)
-        for i in range(length):
-            total[i] = 0.0
-            agreed[i] = 0.0
-            share[i] = 0.0
-        for k in range(weights_K.size):
-            weight = weights_K[k]
-            for i in range(length):
-                total[i] += weight * np.float64(rows_K[k, start + i])
-        for k in range(weights_K.size):
-            weight = weights_K[k]
-            for i in range(length):
-                scaled = weight * np.float64(rows_K[k, start + i])
-                agree = (scaled > 0.0) if total[i] >= 0.0 else (scaled < 0.0)
-                agreed[i] += scaled if agree else 0.0
-                share[i] += weight if agree else 0.0
-        for i in range(length):
-            value = agreed[i]
-            if normalize:
-                value = value / (share[i] if share[i] != 0.0 else 1.0)
-            out[start + i] = np.float32(value)
+def uniform(key: Any, start: Any, out: Floats) -> None:
+    _c.uniform(int(key), int(start), out.size, _at(out))
 
 
-@compiled
-def thin(values, uniform, density, scale, out):
-    bound, factor = np.float32(density), np.float32(scale)
-    for i in range(values.size):
-        out[i] = values[i] * factor if uniform[i] < bound else np.float32(0)
+def histogram(values: Floats, out: NDArray[np.int64]) -> None:
+    _c.histogram(values.size, _at(values), _at(out, np.int64))
 
 
-@compiled
-def variance(rows_K, out):
-    count = rows_K.shape[0]
-    below = np.float64(max(count - 1, 1))
-    mean = np.empty(STRIP, np.float64)
-    total = np.empty(STRIP, np.float64)
-    for start in range(0, out.size, STRIP):
-        length = min(STRIP, out.size - start)
-        for i in range(length):
-            mean[i] = 0.0
-            total[i] = 0.0
-        for k in range(count):
-            for i in range(length):
-                mean[i] += np.float64(rows_K[k, start + i])
-        for i in range(length):
-            mean[i] /= count
-        for k in range(count):
-            for i in range(length):
-                away = np.float64(rows_K[k, start + i]) - mean[i]
-                total[i] += away * away
-        for i in range(length):
-            out[start + i] = np.float32(total[i] / below)
+def in_bucket(values: Floats, bucket: int) -> NDArray[np.uint16]:
+    found = np.empty(values.size + 1, np.uint16)  # one more: the loop writes before it counts
+    return found[: _c.in_bucket(values.size, _at(values), bucket, found.ctypes.data)].copy()
 
 
-@compiled
-def majority_mean(rows_K, weights_K, out):
-    total = np.empty(STRIP, np.float64)
-    agreed = np.empty(STRIP, np.float64)
-    share = np.empty(STRIP, np.float64)
-    for start in range(0, out.size, STRIP):
-        length = min(STRIP, out.size - start)
-        for i in range(length):
-            total[i] = 0.0
-            agreed[i] = 0.0
-            share[i] = 0.0
-        for k in range(weights_K.size):
-            for i in range(length):
-                total[i] += np.float64(rows_K[k, start + i])
-        for k in range(weights_K.size):
-            weight = weights_K[k]
-            for i in range(length):
-                value = np.float64(rows_K[k, start + i])
-                agree = value * total[i] > 0.0
-                agreed[i] += weight * value if agree else 0.0
-                share[i] += weight if agree else 0.0
-        for i in range(length):
-            out[start + i] = np.float32(agreed[i] / (share[i] if share[i] != 0.0 else 1.0))
+def trim(values: Floats, threshold: int, quota: int, out: Floats) -> None:
+    _c.trim(values.size, _at(values), threshold, quota, _at(out))
+
+
+def elect(rows_K: Floats, weights_K: Doubles, normalize: bool, out: Floats) -> None:
+    _c.elect(len(rows_K), out.size, _at(rows_K), _at(weights_K, np.float64), normalize, _at(out))
+
+
+def thin(values: Floats, uniform: Floats, density: float, scale: float, out: Floats) -> None:
+    _c.thin(values.size, _at(values), _at(uniform), density, scale, _at(out))
+
+
+def variance(rows_K: Floats, out: Floats) -> None:
+    _c.variance(len(rows_K), out.size, _at(rows_K), _at(out))
+
+
+def majority_mean(rows_K: Floats, weights_K: Doubles, out: Floats) -> None:
+    _c.majority_mean(len(rows_K), out.size, _at(rows_K), _at(weights_K, np.float64), _at(out))
+
+
+def products(rows_K: Floats, own: bool) -> Doubles:
+    count = len(rows_K)
+    out = np.zeros((count if own else count * (count + 1) // 2, LANES))
+    _c.products(count, rows_K.shape[1], _at(rows_K), own, out.ctypes.data)
+    return out

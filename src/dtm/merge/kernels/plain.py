@@ -1,38 +1,37 @@
-"""The kernels in numpy: what they compute, and the fallback where numba is missing."""
+"""The kernels in numpy: what they compute, and the fallback where nothing was compiled."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
+LANES = 16  # running sums of an inner product
 
 
-def decode_bf16(raw: NDArray[np.uint16], out: Floats) -> bool:
-    """bfloat16 bits to fp32, exactly; whether all are finite."""
-    np.left_shift(raw, np.uint32(16), out=out.view(np.uint32), dtype=np.uint32)
-    return bool(((raw & 0x7F80) != 0x7F80).all())
+def decode(raw: NDArray[Any], dtype: str, out: Floats) -> bool:
+    """Stored values [n] (BF16 as its bits) to fp32, exactly; whether all are finite."""
+    if dtype == "BF16":
+        np.left_shift(raw, np.uint32(16), out=out.view(np.uint32), dtype=np.uint32)
+        return bool(((raw & 0x7F80) != 0x7F80).all())
+    out[:] = raw
+    return bool(np.isfinite(out).all())
 
 
-def decode_bf16_less(raw: NDArray[np.uint16], base: Floats, out: Floats) -> bool:
-    """bfloat16 bits to fp32 less `base`, rounded once; whether all that was read is finite."""
-    finite = decode_bf16(raw, out)
-    out -= base
-    return finite
-
-
-def encode_bf16(values: Floats, out: NDArray[np.uint16]) -> bool:
-    """fp32 to bfloat16 bits, to nearest even; whether all results are finite. A NaN stays one."""
+def encode(values: Floats, dtype: str, out: NDArray[Any]) -> bool:
+    """fp32 to stored values [n], to nearest even; whether all results are finite. A NaN stays one."""
+    if dtype != "BF16":
+        with np.errstate(over="ignore", under="ignore"):  # an overflow is told by the result
+            out[:] = values
+        return bool(np.isfinite(out).all())
     bits = values.view(np.uint32)
     rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
     quiet = (bits >> np.uint32(16)) | np.uint32(0x40)
     out[:] = np.where((bits & 0x7FFFFFFF) > 0x7F800000, quiet, rounded)
     return bool(((out & 0x7F80) != 0x7F80).all())
-
-
-def finite(values: Floats) -> bool:
-    return bool(np.isfinite(values).all())
 
 
 def weighted_sum(rows_K: Floats, weights_K: Doubles, out: Floats) -> None:
@@ -128,3 +127,15 @@ def majority_mean(rows_K: Floats, weights_K: Doubles, out: Floats) -> None:
         agreed += np.where(agree, weight * value, 0.0)
         share += np.where(agree, weight, 0.0)
     out[:] = agreed / np.where(share == 0, 1.0, share)
+
+
+def products(rows_K: Floats, own: bool) -> Doubles:
+    """Inner products of rows [K, n] in fp64, each as LANES sums of every LANES-th value: [pairs, LANES].
+
+    Pairs are (i, j) for j <= i, or with `own` (i, i) alone.
+    """
+    count, n = rows_K.shape
+    wide_K = np.zeros((count, -(-n // LANES) * LANES))
+    wide_K[:, :n] = rows_K
+    pairs = [(a, b) for a in range(count) for b in range(a if own else 0, a + 1)]
+    return np.stack([np.add.reduce((wide_K[a] * wide_K[b]).reshape(-1, LANES), axis=0) for a, b in pairs])

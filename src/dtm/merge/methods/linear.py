@@ -10,7 +10,13 @@ from dtm.merge.arithmetic import Block, Weights, normalized, weighted_sum
 from dtm.merge.method import merger
 
 
-@merger.register("linear", paper="arXiv:2203.05482", idempotent="normalize", symmetric=True)
+def coefficients(weights_K: Weights, *, normalize: bool) -> Weights:
+    return normalized(weights_K) if normalize else weights_K
+
+
+@merger.register(
+    "linear", paper="arXiv:2203.05482", coefficients=coefficients, idempotent="normalize", symmetric=True
+)
 def linear(models_K: Block, weights_K: Weights, *, normalize: bool = True) -> Block:
     """The weighted mean of the weights, or their plain weighted sum."""
-    return weighted_sum(models_K, normalized(weights_K) if normalize else weights_K)
+    return weighted_sum(models_K, coefficients(weights_K, normalize=normalize))

@@ -29,8 +29,12 @@ def ratio(total: dict[str, Any]) -> float:
     return float(count * cosine / below) if below != 0 else 0.0
 
 
+def coefficients(weights_K: Weights, state: tuple[Any, ...]) -> Weights:
+    return normalized(weights_K) * state[0]
+
+
 @merger.register("model_stock", paper="arXiv:2403.19522", passes=(Pass(products, ratio),), models=(2, None),
-                 idempotent=True, symmetric=True)  # fmt: skip
+                 coefficients=coefficients, idempotent=True, symmetric=True)  # fmt: skip
 def model_stock(updates_K: Block, weights_K: Weights, state: tuple[Any, ...]) -> Block:
     """The mean update, shortened."""
-    return weighted_sum(updates_K, normalized(weights_K) * state[0])
+    return weighted_sum(updates_K, coefficients(weights_K, state))

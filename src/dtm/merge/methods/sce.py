@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dtm.merge.arithmetic import Block, Weights, gram
+from dtm.merge.arithmetic import Block, Weights, energies
 from dtm.merge.kernels import kernels
 from dtm.merge.method import Pass, Place, merger
 from dtm.merge.notation import Scalar, Share
@@ -37,8 +37,8 @@ def selected(updates_K: Block, state: tuple[Any, ...], place: Place, density: fl
     return np.where(trimmed(variance(updates_K), state[1], place)[0] > 0, updates_K, np.float32(0))
 
 
-def energies(updates_K: Block, state: tuple[Any, ...], place: Place, *, density: float) -> dict[str, Any]:
-    return {"squares": np.diag(gram(selected(updates_K, state, place, density)))}
+def squares(updates_K: Block, state: tuple[Any, ...], place: Place, *, density: float) -> dict[str, Any]:
+    return {"squares": energies(selected(updates_K, state, place, density))}
 
 
 def shares(total: dict[str, Any]) -> Weights:
@@ -50,7 +50,7 @@ def shares(total: dict[str, Any]) -> Weights:
 
 def passes(*, density: Any, **_: Any) -> tuple[Pass, ...]:
     selecting = () if density == 1.0 else selection(variance, most_varied)
-    return (*selecting, Pass(energies, shares))
+    return (*selecting, Pass(squares, shares))
 
 
 @merger.register("sce", paper="arXiv:2408.07990", passes=passes, models=(2, None), symmetric=True)

@@ -10,9 +10,14 @@ from dtm.merge.method import merger
 from dtm.merge.notation import Scalar
 
 
-@merger.register("task_arithmetic", paper="arXiv:2212.04089", idempotent="normalize", symmetric=True)
+def coefficients(weights_K: Weights, *, scale: float, normalize: bool) -> Weights:
+    return scale * (normalized(weights_K) if normalize else weights_K)
+
+
+@merger.register("task_arithmetic", paper="arXiv:2212.04089", coefficients=coefficients, idempotent="normalize",
+                 symmetric=True)  # fmt: skip
 def task_arithmetic(
     updates_K: Block, weights_K: Weights, *, scale: Scalar = 1.0, normalize: bool = False
 ) -> Block:
     """The weighted sum of the updates, or with `normalize` their weighted mean."""
-    return weighted_sum(updates_K, scale * (normalized(weights_K) if normalize else weights_K))
+    return weighted_sum(updates_K, coefficients(weights_K, scale=scale, normalize=normalize))
