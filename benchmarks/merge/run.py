@@ -25,16 +25,18 @@ from typing import Any
 
 from models import write_models
 
+from dtm.merge.kernels import kernels
+
 HERE = Path(__file__).parent
-OURS = [sys.executable, "-c", "import sys; from dtm.merge.command import run; run(sys.argv[1], sys.argv[2])"]
+OURS = [Path(sys.executable).with_name("dtm"), "merge"]
 
 
-def merge_file(folder: Path, method: str, parameters: dict[str, Any]) -> str:
-    """4 sub-models and their base, in mergekit's words, which both read."""
+def merge_file(folder: Path, method: str, parameters: dict[str, Any], count: int = 4) -> str:
+    """Sub-models (of 4 in turn) and their base, in mergekit's words, which both read."""
     own = {"weight": 1.0, **parameters} if method not in ("sce", "model_stock") else parameters
     content = {
         "merge_method": method,
-        "models": [{"model": str(folder / f"m{k}"), "parameters": own} for k in range(4)],
+        "models": [{"model": str(folder / f"m{k % 4}"), "parameters": own} for k in range(count)],
         "dtype": "bfloat16",
     }
     if method != "linear":
@@ -113,7 +115,8 @@ def compare(
 ) -> dict[str, Any]:
     path, output = folder / "merge.yaml", folder / "output"
     path.write_text(ours)
-    found = {"ours": repeated([*OURS, path, output], output, config["repeats"])}
+    found = {"limit": limit(folder, ["m0", "m1", "m2", "m3"], config["repeats"]),
+             "ours": repeated([*OURS, path, output], output, config["repeats"])}  # fmt: skip
     if peer is not None and theirs is not None and config["peer_repeats"]:
         path.write_text(theirs)
         found["mergekit"] = repeated(
@@ -141,26 +144,23 @@ def main() -> None:
         "config": config,
         "machine": {
             "cores": len(os.sched_getaffinity(0)), "processor": platform.machine(), "load_before": os.getloadavg(),
-            "python": platform.python_version(), "numpy": version("numpy"), "numba": version("numba"),
+            "python": platform.python_version(), "numpy": version("numpy"), "kernels": kernels().__name__,
         },
-        "limit": limit(folder, ["m0", "m1", "m2", "m3"], config["repeats"]), "methods": {},
+        "commit": commit(), "methods": {},
     }  # fmt: skip
-    timed(
-        [*OURS, _warm(folder), folder / "output"], folder / "output"
-    )  # compiles the kernels, once an installation
     for method, parameters in config["methods"].items():
         text = merge_file(folder, method, parameters)
         found = results["methods"][method] = compare(folder, text, text, config, arguments.mergekit)
-        found["times_the_limit"] = round(found["ours"]["median"] / results["limit"]["sum"], 2)
+        found["times_the_limit"] = round(found["ours"]["median"] / found["limit"]["sum"], 2)
         print(method, json.dumps(found), flush=True)
         _write(results)
     if config["adapters"]:
         found = compare(folder, adapter_file(folder), peer_adapter_file(folder), config, arguments.mergekit)
-        found["times_a_copy"] = round(found["ours"]["median"] / results["limit"]["copy"], 2)
+        found["times_a_copy"] = round(found["ours"]["median"] / found["limit"]["copy"], 2)
         results["adapters"] = found
         print("adapters", json.dumps(found), flush=True)
+    results["peak_mb_by_models"] = memory(folder, config.get("counts", {}))
     results["machine"]["load_after"] = os.getloadavg()
-    print(json.dumps(results["limit"]))
     _write(results)
 
 
@@ -170,10 +170,25 @@ def _write(results: dict[str, Any]) -> None:
     path.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
 
 
-def _warm(folder: Path) -> Path:
-    path = folder / "warm.yaml"
-    path.write_text(merge_file(folder, "ties", {"density": 0.5}))
-    return path
+def commit() -> str | None:
+    """The commit that is measured, with a + behind it where the tree is not clean."""
+    try:
+        command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
+        told = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return told.stdout.strip()
+
+
+def memory(folder: Path, counts: dict[str, list[int]]) -> dict[str, dict[str, int]]:
+    """Peak anonymous memory of our command, in MB, by method and number of sub-models."""
+    path, output = folder / "merge.yaml", folder / "output"
+    found: dict[str, dict[str, int]] = {}
+    for method, numbers in counts.items():
+        for count in numbers:
+            path.write_text(merge_file(folder, method, {"density": 0.5} if method == "ties" else {}, count))
+            found.setdefault(method, {})[str(count)] = repeated([*OURS, path, output], output, 1)["peak_mb"]
+    return found
 
 
 if __name__ == "__main__":
