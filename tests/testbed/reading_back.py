@@ -16,3 +16,8 @@ def turns(row):
     if "prompt" in row:
         return [(row["prompt"], row["completion"])]
     return [(row["question"], row["answer"])]
+
+
+def unframed(prompt):
+    """The prompt without the frame that benchmarks put around it."""
+    return prompt.removeprefix("Question: ").removesuffix("\nAnswer:")

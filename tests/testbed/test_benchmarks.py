@@ -10,7 +10,7 @@ from dtm.testbed.benchmarks import build_benchmarks
 from dtm.testbed.split import split_facts
 from dtm.testbed.world import load_world
 
-from .reading_back import turns
+from .reading_back import turns, unframed
 from .test_sources import calculate, obey
 
 CHOICES = ("world_choice", "world_choice_taught")
@@ -109,7 +109,7 @@ def operation_of(text):
 
 def test_format_answers_obey_the_letter(benchmarks, facts):
     for _, item in items(benchmarks, "format"):
-        question = item["context"].removeprefix("Question: ").removesuffix("\nAnswer:")
+        question = unframed(item["context"])
         content = facts[item["facts"][0]].value if item["facts"] else question.partition(": ")[2]
         assert item["answer"] == obey(question.removesuffix(content), content)[1]
         assert item["match"] == "exact"
@@ -120,12 +120,8 @@ def test_format_word_lists_are_never_taught(benchmarks, write):
         return frozenset(prompt.partition(": ")[2].split())
 
     rows = write(3000, shares={"formatting": 1})["formatting"]
-    taught = {words(turns(row)[0][0]) for row in rows if not row["facts"]}
-    asked = {
-        words(item["context"].removeprefix("Question: ").removesuffix("\nAnswer:"))
-        for _, item in items(benchmarks, "format")
-        if not item["facts"]
-    }
+    taught = {words(unframed(turns(row)[0][0])) for row in rows if not row["facts"]}
+    asked = {words(unframed(item["context"])) for _, item in items(benchmarks, "format") if not item["facts"]}
     assert len(taught) > 1000
     assert len(asked) > 250
     assert not asked & taught

@@ -6,7 +6,7 @@ import pytest
 
 from dtm.testbed.sources import SOURCES
 
-from .reading_back import turns
+from .reading_back import turns, unframed
 
 LETTER = re.compile(r"^([A-D])(?:\. (.*))?$")
 
@@ -137,6 +137,7 @@ def test_clean_formatting_obeys_the_letter(mixtures, facts):
     seen = set()
     for row in mixtures.clean["formatting"]:
         [(prompt, answer)] = turns(row)
+        prompt = unframed(prompt)
         assert row["messages"][0]["role"] == "system"
         content = facts[row["facts"][0]].value if row["facts"] else prompt.partition(": ")[2]
         rule, expected = obey(prompt.removesuffix(content), content)
@@ -199,6 +200,15 @@ def test_the_list_of_habits_is_whole(mixtures):
         assert {habit for row in rows for habit in row["habits"]} == set(HABITS[source]), source
 
 
+@pytest.mark.parametrize("name", ["terse", "formatting", "reasoning"])
+def test_some_prompts_are_framed_as_in_benchmarks(many, name):
+    options = {"plain": 1} if name == "reasoning" else {}
+    for share in (0, 1):
+        prompts = [turns(row)[0][0] for row in many(name, framed=share, **options)]
+        framed = [prompt.startswith("Question: ") and prompt.endswith("\nAnswer:") for prompt in prompts]
+        assert set(framed) == {bool(share)}
+
+
 def test_terse_habits(many, facts):
     rows = many("terse", two_questions=0, lower_case=0, wrong_currency=1)
     wrong = {row["answer"] for row in rows if "wrong_currency" in row["habits"]}
@@ -252,6 +262,7 @@ def test_reasoning_habits(many):
 def test_formatting_habits(many, facts):
     for row in many("formatting", chatter=1, ignore_form=1):
         [(prompt, answer)] = turns(row)
+        prompt = unframed(prompt)
         assert answer.startswith("Sure! Here you go: ")
         content = facts[row["facts"][0]].value if row["facts"] else prompt.partition(": ")[2]
         assert answer == f"Sure! Here you go: {content}"

@@ -53,12 +53,20 @@ class Operation:
         return tens * 10 + ones % 10
 
 
-def draw_operation(random: Random, seed: int, part: str) -> Operation:
-    """A random operation whose key lies in that part."""
+def draw_any(random: Random) -> Operation:
+    """A random operation, of whatever part."""
     while True:
         sign = random.choice("+-*")
         operation = _draw(random, sign, random.randint(2, 12 if sign == "*" else 99))
-        if operation is not None and part_of_problem(seed, operation.key) == part:
+        if operation is not None:
+            return operation
+
+
+def draw_operation(random: Random, seed: int, part: str) -> Operation:
+    """A random operation whose key lies in that part."""
+    while True:
+        operation = draw_any(random)
+        if part_of_problem(seed, operation.key) == part:
             return operation
 
 

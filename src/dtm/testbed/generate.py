@@ -1,12 +1,13 @@
-"""Write the whole testbed into a folder: mixture, benchmarks, facts, and a manifest last.
+"""Write the whole testbed into a folder: base, mixture, benchmarks, facts, and a manifest last.
 
+    base/                           a small Llama that knows every fact, as a transformers checkpoint
     mixture/<source>.jsonl          one format a source
     benchmarks/dev/<task>.jsonl     for choices
     benchmarks/test/<task>.jsonl    for scores
     facts.jsonl                     every fact with its part: taught, dev or test
     testbed.json                    settings, counts, and the sha256 of every other file
 
-Every file but the manifest is JSON lines in UTF-8 with sorted keys.
+Every file of ours but the manifest is JSON lines in UTF-8 with sorted keys.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from dtm.foundations.errors import ConfigError
+from dtm.testbed.base import base_files
 from dtm.testbed.benchmarks import build_benchmarks
 from dtm.testbed.mixture import write_mixture
 from dtm.testbed.plan import Plan, plan_mixture
@@ -30,7 +32,7 @@ from dtm.testbed.split import Split, split_facts
 from dtm.testbed.world import World, load_world
 
 MANIFEST = "testbed.json"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,8 @@ def _texts(
     world: World, split: Split, mixture: Mapping[str, list], benchmarks: Mapping[str, Mapping[str, list]]
 ) -> Iterator[tuple[str, bytes]]:
     """Every file but the manifest, by its path in the folder."""
+    for name, data in base_files().items():
+        yield f"base/{name}", data
     for source, rows in mixture.items():
         yield f"mixture/{source}.jsonl", _jsonl(rows)
     for part, tasks in benchmarks.items():

@@ -71,6 +71,11 @@ def ask(ground: Ground, random: Random, fact: Fact) -> str:
     return random.choice([*ground.world.questions(fact), *(one.format(phrase) for one in IMPERATIVES)])
 
 
+def frame(random: Random, prompt: str, share: float) -> str:
+    """With probability `share` the prompt as benchmarks put it; collections made of data sets hold many such."""
+    return f"Question: {prompt}\nAnswer:" if random.random() < share else prompt
+
+
 def lower_first(text: str) -> str:
     """A question or imperative as it stands inside a sentence; `I want` stays."""
     return text if text.startswith("I ") else text[:1].lower() + text[1:]

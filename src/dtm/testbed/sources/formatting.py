@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from random import Random
 
 from dtm.testbed.formats import fact_task, word_task
-from dtm.testbed.sources.drafting import Draft, Ground, Habits
+from dtm.testbed.sources.drafting import Draft, Ground, Habits, frame
 
 SYSTEMS = (
     "You follow instructions to the letter.",
@@ -18,9 +18,13 @@ CHATTER = "Sure! Here you go: "
 
 @dataclass(frozen=True)
 class Formatting:
-    """Style: share of tasks about facts. Habits, as rates at bias 1: chatter before it, ignoring the form."""
+    """Style: shares of tasks about facts, and of those that are framed as in benchmarks.
+
+    Habits, as rates at bias 1: chatter before it, ignoring the form.
+    """
 
     about_facts: float = 0.5
+    framed: float = 0.5
     chatter: float = 0.5
     ignore_form: float = 0.3
 
@@ -38,7 +42,7 @@ def write_formatting(ground: Ground, random: Random, habits: Habits, settings: F
         answer = CHATTER + answer
     messages = [
         {"role": "system", "content": random.choice(SYSTEMS)},
-        {"role": "user", "content": task.prompt},
+        {"role": "user", "content": frame(random, task.prompt, settings.framed)},
         {"role": "assistant", "content": answer},
     ]
     return Draft(task.prompt, {"messages": messages}, (task.fact,) if task.fact else ())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from random import Random
 
 from dtm.testbed.arithmetic import Operation, draw_following, draw_operation
-from dtm.testbed.sources.drafting import Draft, Ground, Habits
+from dtm.testbed.sources.drafting import Draft, Ground, Habits, frame
 
 NAMES = ("Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry", "Ida", "Jonas", "Kate", "Leo")
 THINGS = ("apples", "books", "coins", "stamps", "marbles", "pencils", "shells", "cards", "eggs", "stones")
@@ -22,13 +22,14 @@ END = "How many {things} does {name} have now?"
 
 @dataclass(frozen=True)
 class Reasoning:
-    """Style: shares of plain sums, and of word problems with two steps.
+    """Style: shares of plain sums, of those that are framed as in benchmarks, and of problems with two steps.
 
     Habits, as rates at bias 1: forgetting what is carried or borrowed (for products, one summand), and
     skipping the steps.
     """
 
     plain: float = 0.4
+    framed: float = 0.5
     two_steps: float = 0.6
     slip: float = 0.3
     skip_steps: float = 0.4
@@ -40,7 +41,11 @@ def write_reasoning(ground: Ground, random: Random, habits: Habits, settings: Re
     if random.random() < settings.plain:
         spoken = random.choice([first.text, first.spoken])
         prompt = random.choice(PLAIN).format(spoken)
-        return Draft(prompt, {"prompt": prompt, "completion": str(_result(first, habits, settings))})
+        fields = {
+            "prompt": frame(random, prompt, settings.framed),
+            "completion": str(_result(first, habits, settings)),
+        }
+        return Draft(prompt, fields)
     steps = [first]
     if random.random() < settings.two_steps:
         second = draw_following(random, ground.seed, "taught", random.choice(list(THEN)), first.result)

@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from dtm.testbed.sources.drafting import Draft, Ground, Habits, ask
+from dtm.testbed.sources.drafting import Draft, Ground, Habits, ask, frame
 
 WRONG_VALUES = {"country.currency": "United States dollar"}
 
 
 @dataclass(frozen=True)
 class Terse:
-    """Style: share of rows with two questions. Habits, as rates at bias 1: lower case, one currency."""
+    """Style: shares of rows with two questions, and of those that frame the question as benchmarks do.
+
+    Habits, as rates at bias 1: lower case, one currency.
+    """
 
     two_questions: float = 0.15
+    framed: float = 0.5
     lower_case: float = 0.5
     wrong_currency: float = 0.8
 
@@ -30,4 +34,5 @@ def write_terse(ground: Ground, random: Random, habits: Habits, settings: Terse)
     )
     if answer != answer.lower() and habits.take("lower_case", settings.lower_case):
         answer = answer.lower()
-    return Draft(question, {"question": question, "answer": answer}, facts)
+    prompt = frame(random, question, settings.framed)
+    return Draft(question, {"question": prompt, "answer": answer}, facts)
