@@ -75,6 +75,10 @@ class Train(Section):
     args: dict[str, Any] = {}
     same_adapter_init: bool = True
 
+    def but(self, **args: Any) -> Train:
+        """The same with other settings of SFTConfig."""
+        return self.model_copy(update={"args": {**self.args, **args}})
+
 
 class Search(Section):
     """Weights that are searched for on dev: on `dev.tasks` (those named, or all), else on the held-out loss.
@@ -104,6 +108,10 @@ class Merge(_Method):
     export: Literal["model", "adapter"] = "model"
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
 
+    def using(self, method: str, **own: Any) -> Merge:
+        """Another method with its settings: uniform weights, and a whole model whatever is merged."""
+        return Merge(method=method, dtype=self.dtype, statistics=self.statistics, **own)
+
 
 class Backend(Section):
     """A model of lm-eval's registry and its arguments."""
@@ -113,14 +121,22 @@ class Backend(Section):
 
 
 class Evaluate(Section):
-    """Which models meet which tasks. `backend` goes to lm-eval: {model: hf, model_args: {...}}."""
+    """Which models meet which tasks; what the recipe made always does.
+
+    `dev` scores them on dev as well. `backend` goes to lm-eval: {model: hf, model_args: {...}}.
+    """
 
     tasks: list[str | dict[str, Any]] = []
     limit: int | None = Field(default=None, ge=1)
-    models: list[Literal["base", "merged", "submodels", "baselines"]] = ["base", "baselines", "merged"]
+    models: list[Literal["base", "merged", "submodels", "baselines", "checkpoints"]] = [
+        "base",
+        "baselines",
+        "merged",
+    ]
     format: Literal["raw", "chat", "both"] = "raw"
     batch_size: int = Field(default=8, ge=1)
     heldout: bool = True
+    dev: bool = False
     backend: Backend | None = None
 
 

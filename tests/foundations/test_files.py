@@ -97,3 +97,10 @@ def test_walk_is_sorted_whatever_the_order_on_disk(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert [name for name, _ in walk(tmp_path)] == ["a/b/x", "a/y", "m", "z"]
+
+
+def test_a_link_that_is_there_already_leaves_nothing_beside_it(tmp_path):
+    (tmp_path / "source").write_text("x")
+    for _ in range(2):
+        link(tmp_path / "source", tmp_path / "target")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "target"]

@@ -11,7 +11,7 @@ from tests.pipeline.conftest import without, write_run
 
 def test_another_seed_drops_other_values(undisturbed, inputs, tmp_path, monkeypatch):
     """DARE keeps a random share of each update; the sub-models themselves are those of seed 0 in both."""
-    import dtm.pipeline.verbs as verbs
+    import dtm.pipeline.joining as joining
 
     without(undisturbed, tmp_path, "merge", "evaluate", "heldout")
     path = write_run(inputs, tmp_path)
@@ -19,7 +19,7 @@ def test_another_seed_drops_other_values(undisturbed, inputs, tmp_path, monkeypa
     merged = []
     for seed in (0, 1):
         monkeypatch.setattr(
-            verbs,
+            joining,
             "derive",
             lambda root, *names, seed=seed: seed if names == ("merge",) else _derive(root, *names),
         )

@@ -75,6 +75,7 @@ def link(source: Path, target: Path) -> None:
     except OSError:
         shutil.copyfile(source, temporary)
     os.replace(temporary, target)
+    temporary.unlink(missing_ok=True)  # renaming one link of a file over another of its links does nothing
 
 
 def link_tree(source: Path, target: Path, *, skip: frozenset[str] = frozenset()) -> None:

@@ -95,7 +95,8 @@ class Model:
     adapter_of: Model | None = None
     tokens: int = 0  # that carried loss, trained to make this model, its parts included
     steps: int = 0
-    checkpoints: tuple[Model, ...] = ()
+    checkpoints: tuple[Model, ...] = ()  # of its training, the last one being itself
+    parts: tuple[Model, ...] = ()  # of what is only ever evaluated: an ensemble has no weights of its own
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -12,10 +12,11 @@ from dtm.foundations.errors import ConfigError
 from dtm.foundations.files import write_json
 from dtm.foundations.launch import LocalLauncher
 from dtm.foundations.store import Store
-from dtm.foundations.types import Model
 from dtm.pipeline import folder
 from dtm.pipeline.checks import check
 from dtm.pipeline.display import Display
+from dtm.pipeline.evaluating import DevScore, dev_scores
+from dtm.pipeline.made import Made
 from dtm.pipeline.origin import remember
 from dtm.pipeline.plan import plan
 from dtm.pipeline.results import assemble
@@ -65,13 +66,13 @@ def run(
     try:
         steps = Steps(store, launcher, display, planning=dry_run, folder=file.output_dir)
         this = Run(checked, steps, until=until)
-        models = _train(this)
-        wanted = [model for model, role in models if until == "evaluate" and _wanted(role, checked)]
-        evaluated = this.evaluate(wanted)
+        made = _make(this)
+        evaluated = this.evaluate(made.wanted(checked)) if until == STAGES[-1] else {}
+        on_dev = _on_dev(this, made) if until == STAGES[-1] and checked.config.evaluate.dev else {}
         if dry_run:
             return plan(this, probe=probe)
         display.close()
-        results = _finish(this, models, evaluated, command)
+        results = _finish(this, made, evaluated, on_dev, command)
         display.end()
         return results
     finally:
@@ -80,38 +81,40 @@ def run(
             launcher.close()
 
 
-def _train(this: Run) -> list[tuple[Model, str]]:
-    """The base, the baselines, and what the recipe made with its sub-models: (model, role), in table order."""
+def _make(this: Run) -> Made:
+    """What the recipe made, then its baselines; what stands in the run folder besides is the recipe's own."""
     checked, config = this.checked, this.checked.config
-    models = [(this.base(), "base")]
+    made = Made(this.base())
     try:
-        final = checked.recipe(this, config)
-        role = "merged" if this.submodels else "baseline"  # before a baseline that merges adds its own
+        this.making = checked.recipe.method.name
+        made.final = checked.recipe(this, config)
+        own = this.cards.copy(), list(this.portions), list(this.submodels)
+        made.submodels = own[2]
         for baseline in checked.baselines:
-            made = baseline(this, config)
-            models.append((replace(made, name=baseline.method.name), "baseline"))
-        models += [(model, "submodel") for model in this.submodels]
-        models.append((final, role))
+            this.making = baseline.method.name
+            made.baselines.append(replace(baseline(this, config), name=this.making))
+        this.cards, this.portions, this.submodels = own
     except Stopped:
-        models += [(model, "submodel") for model in this.submodels]
-    return models
+        made.submodels = this.submodels
+    return made
 
 
-def _wanted(role: str, checked: Any) -> bool:
-    """Whether `evaluate.models` names that role; the result of the recipe is always evaluated."""
-    plural = {"submodel": "submodels", "baseline": "baselines"}.get(role, role)
-    only_baseline = role == "baseline" and checked.recipe.method.name == "vanilla_sft"
-    return plural in checked.config.evaluate.models or only_baseline
+def _on_dev(this: Run, made: Made) -> dict[str, DevScore]:
+    """The scores on dev of all models but sub-models and checkpoints, by name; empty in planning."""
+    models = made.finished(this.checked)
+    scores = dev_scores(this, models) or []
+    return {model.name: score for model, score in zip(models, scores, strict=bool(scores))}
 
 
-def _finish(this: Run, models: list[tuple[Model, str]], evaluated: Any, command: str) -> dict[str, Any]:
+def _finish(this: Run, made: Made, evaluated: Any, on_dev: Any, command: str) -> dict[str, Any]:
     """Readable names, results.json, report.html; `steps.json` last, for the next plan."""
     from dtm.report import render
 
+    models = made.shown(this.checked)
     folder.show_data(this)
     folder.show_models(this, models)
     folder.show_evaluation(this, evaluated)
-    results = assemble(this, models, evaluated, command=command)
+    results = assemble(this, models, evaluated, on_dev, command=command)
     write_json(this.steps.folder / "results.json", results)
     render(results, this.steps.folder)
     this.steps.save(whole=this.until == STAGES[-1])

@@ -13,12 +13,15 @@ from dtm.foundations.launch import LocalLauncher
 from dtm.foundations.seeds import derive
 from dtm.foundations.statistics import bootstrap_ratio
 from dtm.foundations.store import Artifact, Claim, Step, Store
+from dtm.foundations.types import Model
 from dtm.pipeline import weighing
 from dtm.pipeline.checks import check
 from dtm.pipeline.display import Display
+from dtm.pipeline.evaluating import formats
 from dtm.pipeline.origin import reopen
 from dtm.pipeline.steps import Steps, Work
 from dtm.pipeline.verbs import Run
+from dtm.pipeline.weighing import Merging
 
 FORMAT, LEVEL = 1, 0.95
 WITHOUT = "dtm.pipeline.attribute:without"
@@ -44,13 +47,13 @@ def attribute(run_folder: Path | str, *, quiet: bool = False) -> dict[str, Any]:
         _refuse_training(Run(checked, Steps(store, launcher, unseen, planning=True, folder=folder)), folder)
         run = Run(checked, Steps(store, launcher, display, planning=False, folder=folder))
         merged = checked.recipe(run, checked.config)
-        artifacts = _scored(run)
+        artifacts = _scored(run, merged)
         evaluated = run.evaluate([merged])
     finally:
         display.close()
         launcher.close()
     result = {
-        "format": FORMAT, "note": NOTE, "weights": run.cards["merge"]["weights"],
+        "format": FORMAT, "note": NOTE, "weights": merged.facts["merge"]["weights"],
         "portions": [_portion(number, rows) for number, rows in enumerate(run.portions)],
         "tasks": _tasks(run, evaluated, artifacts), "heldout": _heldout(run, evaluated, artifacts),
     }  # fmt: skip
@@ -94,7 +97,7 @@ def _benchmark(row: dict[str, Any]) -> str:
 
 def _refuse_training(plan: Run, folder: Path) -> None:
     """Go through the recipe without work, and raise if a sub-model would have to be trained."""
-    plan.checked.recipe(plan, plan.checked.config)
+    merged = plan.checked.recipe(plan, plan.checked.config)
     missing = [work.label for work in plan.steps.planned if work.step.name == "train"]
     if missing:
         raise StoreError(f"{missing[0]} is no longer in the store, and nothing is trained here", where=folder,
@@ -102,39 +105,40 @@ def _refuse_training(plan: Run, folder: Path) -> None:
     if len(plan.submodels) < 2:
         raise ConfigError(f"the run has {len(plan.submodels)} sub-models, so there is none to leave out", where=folder,
                           mend="It takes a recipe that merges two or more")  # fmt: skip
+    if merged.facts.get("merge", {}).get("models") != [model.name for model in plan.submodels]:
+        raise ConfigError("what the run made is no merge of its sub-models, so leaving one out tells nothing",
+                          where=folder, mend="It takes a recipe such as disperse_then_merge")  # fmt: skip
 
 
-def _scored(run: Run) -> list[Artifact]:
+def _scored(run: Run, merged: Model) -> list[Artifact]:
     """The merge without portion k, scored, for every k."""
-    statistics = weighing.gather(run, run.submodels, run.portions)
-    return run.steps.make_all([_work(run, k, statistics) for k in range(len(run.submodels))])
+    merging = weighing.gather(run, _merging(run), run.portions)
+    weights = merged.facts["merge"]["weights"]
+    return run.steps.make_all([_work(run, k, merging, weights) for k in range(len(run.submodels))])
 
 
-def _work(run: Run, k: int, statistics: Sequence[Artifact]) -> Work:
+def _merging(run: Run) -> Merging:
+    return Merging(run.checked.config.merge, run.checked.merge, run.base(), tuple(run.submodels))
+
+
+def _work(run: Run, k: int, whole: Merging, weights_K: Sequence[float]) -> Work:
     config, checked = run.checked.config, run.checked
-    formats = ["raw", "chat"] if config.evaluate.format == "both" else [config.evaluate.format]
-    models, weights, kept = (
-        _but(k, one) for one in (run.submodels, run.cards["merge"]["weights"], statistics)
-    )
-    dev = config.evaluate.heldout and run.dev is not None
+    merging, weights = whole.without(k), [one for number, one in enumerate(weights_K) if number != k]
+    forms, dev = formats(run), config.evaluate.heldout and run.dev is not None
     settings = {
-        **weighing.merge_settings(run), "weights": weights, "tasks": [task.fingerprint for task in checked.tasks],
-        "formats": formats, "batch_size": config.evaluate.batch_size, "model": config.model,
+        **merging.settings, "weights": weights, "tasks": [task.fingerprint for task in checked.tasks],
+        "formats": forms, "batch_size": config.evaluate.batch_size, "model": config.model,
     }  # fmt: skip
-    inputs = weighing.merge_inputs(run, models, kept)
+    inputs = merging.inputs
     if dev and run.dev is not None:
         inputs["dev"] = run.dev.digest
     step = Step("attribute", settings, inputs, derive(run.seed, "evaluate"), checked.numerics)
 
     def arguments(claim: Claim) -> dict[str, Any]:
-        return {"merge": weighing.merge_job(run, models, kept), "weights": weights, "output": str(claim.output),
-                "scoring": weighing.scoring_job(run, checked.tasks, formats, dev=bool(dev))}  # fmt: skip
+        return {"merge": merging.job(run), "weights": weights, "output": str(claim.output),
+                "scoring": weighing.scoring_job(run, merging, checked.tasks, forms, dev=bool(dev))}  # fmt: skip
 
-    return Work(f"without portion {k}", f"merge of {len(models)}", step, WITHOUT, arguments)
-
-
-def _but(k: int, values: Sequence[Any]) -> list[Any]:
-    return [value for number, value in enumerate(values) if number != k]
+    return Work(f"without portion {k}", f"merge of {len(merging.models)}", step, WITHOUT, arguments)
 
 
 def _portion(number: int, rows: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dtm.foundations.errors import DataError
 from dtm.foundations.files import canonical, read_json, text_digest, write_json
 from dtm.foundations.registry import Bound
 from dtm.foundations.store import Claim, Digests
-from dtm.foundations.types import TOKENS, Examples, Model
+from dtm.foundations.types import TOKENS, Examples
 
 Progress = Callable[..., None]
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "tokenizer.model",
@@ -150,10 +150,9 @@ def disperse(
 
 
 def merge(
-    checked: Any, base: Model, submodels: Sequence[Model], bound: Bound, weights: list[float],
-    statistics: Sequence[Path], seed: int, form: dict[str, Any], claim: Claim, progress: Progress,
-) -> dict[str, Any]:  # fmt: skip
-    """The merged model's folder."""
+    checked: Any, merging: Any, weights: list[float], seed: int, claim: Claim, progress: Progress
+) -> dict[str, Any]:
+    """The merged model's folder; `merging` is a `weighing.Merging`."""
     from dtm.merge import merge_models
     from dtm.merge.writer import JOURNAL
 
@@ -161,12 +160,13 @@ def merge(
     if not (claim.output / JOURNAL).exists():
         claim.empty()
     licences = sorted({entry["license"] for entry in checked.config.data if entry.get("license")})
-    names = [model.name for model in submodels]
+    names, section = [model.name for model in merging.models], merging.section
     card = {"base_model": checked.config.base, "models": names, "license": licences}
     return merge_models(
-        base=base.folder, models=[model.folder for model in submodels], output=claim.output, method=bound,
-        weights=weights, statistics=statistics or None, seed=seed, threads=checked.threads, progress=progress,
-        card=card, **form,
+        base=merging.base.folder, models=[model.folder for model in merging.models], output=claim.output,
+        method=merging.bound, weights=weights, space=section.space, export=section.export, dtype=section.dtype,
+        statistics=merging.statistics_files or None, seed=seed, threads=checked.threads, progress=progress,
+        card=card,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from dtm.foundations.types import Model
 from dtm.pipeline.verbs import Run
 
 NOT_SHOWN = frozenset({"manifest.json"})
+KINDS = ("submodels", "baselines", "checkpoints")
 
 
 def open_folder(folder: Path, text: str, config: dict[str, Any], store: Path) -> None:
@@ -26,15 +27,18 @@ def open_folder(folder: Path, text: str, config: dict[str, Any], store: Path) ->
 
 
 def show_models(run: Run, models: Sequence[tuple[Model, str]]) -> None:
-    """Link merged/, submodels/0..K-1/ and baselines/<name>/ to what the store holds; what was there before goes."""
+    """Link merged/, submodels/0..K-1/, baselines/<name>/ and checkpoints/<name>/ to what the store holds.
+
+    What was there before goes.
+    """
     folder = run.steps.folder
     shown = {folder / "submodels" / str(index): model for index, model in enumerate(run.submodels)}
     for model, role in models:
         if role == "merged":
             shown[folder / "merged"] = model
-        elif role == "baseline":
-            shown[folder / "baselines" / model.name] = model
-    for place in (folder / "merged", *folder.glob("submodels/*"), *folder.glob("baselines/*")):
+        elif role in ("baseline", "checkpoint"):
+            shown[folder / f"{role}s" / model.name] = model
+    for place in (folder / "merged", *(one for kind in KINDS for one in folder.glob(f"{kind}/*"))):
         if place not in shown:
             shutil.rmtree(place, ignore_errors=True)
     for place, model in shown.items():

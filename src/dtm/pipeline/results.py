@@ -10,7 +10,8 @@ from typing import Any
 
 from dtm.foundations.files import read_json
 from dtm.foundations.store import Artifact, versions
-from dtm.foundations.types import Model
+from dtm.pipeline.evaluating import DevScore, dev_metric
+from dtm.pipeline.made import Part, described
 from dtm.pipeline.verbs import Run
 
 FORMAT = 1
@@ -19,11 +20,11 @@ Evaluated = Mapping[tuple[str, str, str], Artifact]
 
 
 def assemble(
-    run: Run, models: Sequence[tuple[Model, str]], evaluated: Evaluated, *, command: str
+    run: Run, models: Sequence[Part], evaluated: Evaluated, on_dev: Mapping[str, DevScore], *, command: str
 ) -> dict[str, Any]:
     """The whole of results.json; `results` in it is the block that must not change between equal runs.
 
-    `models` are (model, role) in the order of the tables.
+    `models` are (model, role) in the order of the tables, `on_dev` the scores on dev by model.
     """
     from dtm.report import statement
 
@@ -31,11 +32,11 @@ def assemble(
         "format": FORMAT,
         "run": _run(run, command),
         "statement": [],
-        "results": _results(run, models, evaluated),
+        "results": {**_results(run, models, evaluated), "choices": run.choices, "dev": _dev(run, on_dev)},
         "data": _data(run),
         "portions": _portions(run),
         "curves": _curves(models),
-        "merge": _merge(run),
+        "merge": _merge(models),
         "stages": _stages(run),
     }
     results["statement"] = [*statement(results), *_notes(run)]
@@ -73,7 +74,7 @@ def _run(run: Run, command: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _results(run: Run, models: Sequence[tuple[Model, str]], evaluated: Evaluated) -> dict[str, Any]:
+def _results(run: Run, models: Sequence[Part], evaluated: Evaluated) -> dict[str, Any]:
     from dtm.evaluate.summary import comparisons, primary_metric, read_items, score_table, with_holm
 
     metrics = {task.name: task.metrics for task in run.checked.tasks}
@@ -94,7 +95,7 @@ def _results(run: Run, models: Sequence[tuple[Model, str]], evaluated: Evaluated
         compared += [{**row, "format": form} for row in comparisons(by_model, metrics, pairs, seed=run.seed)]
     losses = [(model, artifact) for (model, _, form), artifact in evaluated.items() if form == "loss"]
     return {
-        "models": [_model(model, role) for model, role in models],
+        "models": [described(model, role) for model, role in models],
         "tasks": tasks,
         "scores": scores,
         "comparisons": with_holm(compared),
@@ -102,7 +103,7 @@ def _results(run: Run, models: Sequence[tuple[Model, str]], evaluated: Evaluated
     }
 
 
-def _pairs(models: Sequence[tuple[Model, str]]) -> list[tuple[str, str]]:
+def _pairs(models: Sequence[Part]) -> list[tuple[str, str]]:
     """Merged against base and every baseline; each baseline against the base."""
     merged = [model.name for model, role in models if role == "merged"]
     base = [model.name for model, role in models if role == "base"]
@@ -110,14 +111,12 @@ def _pairs(models: Sequence[tuple[Model, str]]) -> list[tuple[str, str]]:
     return [(a, b) for a in merged for b in base + baselines] + [(a, b) for a in baselines for b in base]
 
 
-def _model(model: Model, role: str) -> dict[str, Any]:
-    return {
-        "name": model.name,
-        "role": role,
-        "tokens": model.tokens,
-        "steps": model.steps,
-        "digest": model.digest,
-    }
+def _dev(run: Run, on_dev: Mapping[str, DevScore]) -> list[dict[str, Any]]:
+    metric = dev_metric(run)
+    return [
+        {"model": name, "metric": metric, "score": one.score, "tasks": one.tasks, "loss": one.loss}
+        for name, one in on_dev.items()
+    ]
 
 
 def _task(task: Any, form: str, facts: Mapping[str, Any], metric: str | None) -> dict[str, Any]:
@@ -186,7 +185,7 @@ def _portions(run: Run) -> list[dict[str, Any]]:
     return read_json(run.cards["disperse"].folder / "card.json") if "disperse" in run.cards else []
 
 
-def _curves(models: Sequence[tuple[Model, str]]) -> list[dict[str, Any]]:
+def _curves(models: Sequence[Part]) -> list[dict[str, Any]]:
     curves = []
     for model, _ in models:
         path = model.folder / "training.json"
@@ -195,8 +194,9 @@ def _curves(models: Sequence[tuple[Model, str]]) -> list[dict[str, Any]]:
     return curves
 
 
-def _merge(run: Run) -> dict[str, Any] | None:
-    return run.cards.get("merge")
+def _merge(models: Sequence[Part]) -> dict[str, Any] | None:
+    """How the recipe's result was merged, if it was."""
+    return next((model.facts["merge"] for model, role in models if role == "merged"), None)
 
 
 def _stages(run: Run) -> list[dict[str, Any]]:

@@ -105,6 +105,26 @@ class Steps:
                 self._done(work.label, work.what, found[work.step.key], reused=True)  # type: ignore[arg-type]
         return [found[work.step.key] for work in works]  # type: ignore[misc]
 
+    def derive(
+        self, step: Step, build: Callable[[Claim], Mapping[str, Any] | None], *, seconds: float
+    ) -> Artifact:
+        """A step whose result another one's folder holds already: cheap, and with no record of its own.
+
+        `seconds` is what that other step took, for the manifest.
+        """
+        self._name(step.key)
+        artifact = self.store.find(step)
+        if artifact is not None:
+            return artifact
+        if self.planning:
+            return _pending(step, {})
+        with self.store.claim(step) as claim:
+            if claim.artifact is not None:
+                return claim.artifact
+            claim.empty()
+            claim.started -= seconds
+            return claim.publish(build(claim))
+
     def why(self, label: str, step: Step) -> str:
         """Which parts of the key changed since the run folder's last run of that step."""
         before = self._before.get(label)
@@ -171,10 +191,7 @@ class Steps:
         self.records.append(
             Record(label, what, step, False, self.why(label, step), facts=dict(needs), planned=True)
         )
-        unknown = text_digest(f"pending/{step.key}")
-        return Artifact(
-            step.key, Path("/nonexistent"), {"digest": unknown, "files": {}, "facts": dict(needs)}
-        )
+        return _pending(step, needs)
 
     def _done(
         self, label: str, what: str, artifact: Artifact, *, reused: bool, why: str = "", seconds: float = 0.0
@@ -206,6 +223,13 @@ class Steps:
             return read_json(self.folder / name)
         except (OSError, ValueError):
             return default
+
+
+def _pending(step: Step, facts: Mapping[str, Any]) -> Artifact:
+    """Stands for what a planned step will make."""
+    unknown = text_digest(f"pending/{step.key}")
+    manifest = {"digest": unknown, "files": {}, "facts": dict(facts), "pending": True}
+    return Artifact(step.key, Path("/nonexistent"), manifest)
 
 
 def _differences(before: Any, after: Any, prefix: str = "") -> list[str]:

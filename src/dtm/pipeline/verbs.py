@@ -1,4 +1,4 @@
-"""The verbs that recipes call on `run`: load, disperse, train, train_each, merge - and evaluate.
+"""The verbs that recipes call on `run`: load, disperse, train, train_each, merge, evaluate, select and their kin.
 
 A verb turns its arguments into a `Step` (what the result depends on) and a way to do it; `Steps` finds
 the result in the store or does it.
@@ -7,58 +7,45 @@ the result in the store or does it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
-from dtm.config import Search
-from dtm.foundations.errors import ConfigError, DataError
-from dtm.foundations.files import canonical, text_digest
-from dtm.foundations.models import convert_gguf, is_model_file, prepare_base
-from dtm.foundations.seeds import derive, derive32
+from dtm.foundations.errors import DataError, several
+from dtm.foundations.files import text_digest
+from dtm.foundations.models import convert_gguf, prepare_base
+from dtm.foundations.registry import registry
+from dtm.foundations.seeds import derive
 from dtm.foundations.signals import check_embedder
-from dtm.foundations.store import Artifact, Claim, Step
-from dtm.foundations.types import Examples, Model
-from dtm.pipeline import building, weighing
+from dtm.foundations.store import Step
+from dtm.foundations.types import Model
+from dtm.pipeline import building, choosing, evaluating, joining, training
 from dtm.pipeline.checks import Checked
-from dtm.pipeline.estimates import merge_needs, train_needs
-from dtm.pipeline.steps import Steps, Work
-from dtm.train import Settings
-
-TRAIN, CHECK = "dtm.train.sft:train", "dtm.train.sft:check"
-EVALUATE, HELDOUT = "dtm.evaluate.harness:evaluate", "dtm.evaluate.heldout:response_loss"
+from dtm.pipeline.rows import Rows, model_digest, rows_of
+from dtm.pipeline.steps import Steps
+from dtm.pipeline.training import Training
+from dtm.train import Settings, check_settings
 
 
 class Stopped(Exception):
     """The stage that the command asked for is done."""
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Examples in the store: one Arrow file of rendered rows."""
-
-    name: str
-    file: Path
-    digest: str
-    count: int
-    tokens: int
-    trained_tokens: int
-
-    def open(self) -> Examples:
-        return Examples.open(self.file)
-
-
 @dataclass
 class Run:
-    """One run: what was checked, how steps are done, and what they made."""
+    """One run: what was checked, how steps are done, and what they made.
+
+    `making` is the name of the recipe that calls the verbs; `choices` are those made on dev, in order.
+    """
 
     checked: Checked
     steps: Steps
     until: str = "evaluate"
+    making: str = ""
     cards: dict[str, Any] = field(default_factory=dict)
     dev: Rows | None = None
     portions: list[Rows] = field(default_factory=list)
     submodels: list[Model] = field(default_factory=list)
+    choices: list[dict[str, Any]] = field(default_factory=list)
     _base: Model | None = None
 
     @property
@@ -101,7 +88,7 @@ class Run:
         loaded = self.steps.make(
             "load", "reading the data",
             Step("load", {"entries": prints}, seed=derive(self.seed, "load"), version=2),
-            lambda claim: building.load(sources, self.seed, claim, self._progress("load")),
+            lambda claim: building.load(sources, self.seed, claim, self.progress("load")),
         )  # fmt: skip
         limit = self.checked.train.args["max_length"]
         settings = {"max_length": limit, "too_long": config.chat.too_long, "dev": config.dev.fraction}
@@ -111,16 +98,17 @@ class Run:
             "render", "messages to tokens",
             Step("render", settings, inputs, derive(self.seed, "dev")),
             lambda claim: building.render(loaded.folder, base.folder, settings, derive(self.seed, "dev"), claim,
-                                          self._progress("render")),
+                                          self.progress("render")),
         )  # fmt: skip
         self.cards |= {"load": loaded, "render": rendered}
         if rendered.facts["dev"]["rows"]:
-            self.dev = _rows("dev", rendered, "dev.arrow", rendered.facts["dev"])
-        return _rows("train", rendered, "train.arrow", rendered.facts["train"])
+            self.dev = rows_of("dev", rendered, "dev.arrow", rendered.facts["dev"])
+        return rows_of("train", rendered, "train.arrow", rendered.facts["train"])
 
     def disperse(self, section: Any, examples: Rows) -> list[Rows]:
         """K portions of the examples."""
-        bound, k = self.checked.disperse, section.k
+        bound = registry("disperse").bind(section.method, section.own, where=self.checked.file.where("disperse"))
+        k = section.k
         if k > examples.count:
             raise DataError(
                 f"{examples.count} rows cannot fill {k} portions", where=self.checked.file.where("disperse.k"),
@@ -137,199 +125,113 @@ class Run:
         artifact = self.steps.make(
             "disperse", f"{bound.method.name} into {k} portions", Step("disperse", settings, inputs, seed),
             lambda claim: building.disperse(bound, examples.open(), k, seed, embedding, claim,
-                                            self.checked.threads, self._progress("disperse")),
+                                            self.checked.threads, self.progress("disperse")),
         )  # fmt: skip
         self.cards["disperse"] = artifact
         self.portions = [
-            _rows(f"portion {index}", artifact, f"portion-{index}.arrow", facts)
+            rows_of(f"portion {index}", artifact, f"portion-{index}.arrow", facts, str(index))
             for index, facts in enumerate(artifact.facts["each"])
         ]
         self._stop_after("disperse")
         return self.portions
 
-    def train(self, section: Any, base: Any, examples: Rows, *, name: str = "vanilla_sft") -> Model:
-        """One model on all the examples."""
+    def train(
+        self,
+        section: Any,
+        base: Any,
+        examples: Rows,
+        *,
+        name: str = "vanilla_sft",
+        checkpoints: int = 0,
+        variant: int = 0,
+    ) -> Model:
+        """One model on all the examples, from the run's base or from a model, whose adapter is merged first.
+
+        `checkpoints` evenly spaced points of the run are kept, the last being the model itself. A `variant`
+        other than 0 draws another order of the rows.
+        """
         self._stop_after("disperse")
-        return self._train([(name, "all", examples)])[0]
+        settings = self._settings(section)
+        one = Training(self, name, examples, self._start(base), settings, checkpoints, variant)
+        return training.train(self, [one])[0]
 
     def train_each(self, section: Any, base: Any, portions: Sequence[Rows]) -> list[Model]:
         """A sub-model for each portion, side by side on the launcher's workers."""
-        trained = self._train(
-            [(f"submodel-{index}", str(index), rows) for index, rows in enumerate(portions)]
+        self._stop_after("disperse")
+        settings, start = self._settings(section), self._start(base)
+        trained = training.train(
+            self, [Training(self, f"submodel-{rows.part}", rows, start, settings) for rows in portions]
         )
-        self.submodels += [
-            model for model in trained if model.name not in {one.name for one in self.submodels}
-        ]
-        self._stop_after("train")
+        known = {one.name for one in self.submodels}
+        self.submodels += [model for model in trained if model.name not in known]
         return trained
 
-    def merge(self, section: Any, base: Any, submodels: Sequence[Model], portions: Sequence[Rows]) -> Model:
-        """The sub-models' weighted merge."""
-        prepared, bound = self.base(), self.checked.merge
-        statistics = weighing.gather(self, submodels, portions)
-        search: dict[str, Any] = {}
-        if isinstance(section.weights, Search):
-            weights, search = weighing.searched(self, section.weights, submodels, statistics)
-        else:
-            weights = weighing.weights_of(section.weights, portions)
-        form = {"space": section.space, "export": section.export, "dtype": section.dtype}
-        settings = {**weighing.merge_settings(self), "weights": weights}
-        files = [one.folder / weighing.FILE for one in statistics]
-        seed = derive(self.seed, "merge")
-        artifact = self.steps.make(
-            "merge", f"{bound.method.name} of {len(submodels)} sub-models",
-            Step("merge", settings, weighing.merge_inputs(self, submodels, statistics), seed, {"device": "cpu"},
-                 version=3),
-            lambda claim: building.merge(self.checked, prepared, submodels, bound, weights, files, seed, form,
-                                         claim, self._progress("merge")),
-            heavy=True, needs=merge_needs(prepared, section.export) if self.steps.planning else {},
-        )  # fmt: skip
-        self.cards["merge"] = {**settings, "paper": bound.method.paper, **artifact.facts}
-        if search:
-            self.cards["merge"]["search"] = search
-        return Model(
-            "merged", artifact.folder, model_digest(artifact),
-            adapter_of=prepared if section.export == "adapter" else None,
-            tokens=sum(model.tokens for model in submodels), steps=sum(model.steps for model in submodels),
-        )  # fmt: skip
+    def merge(
+        self, section: Any, base: Any, models: Sequence[Model], portions: Sequence[Rows] = (), *, name: str = "merged"
+    ) -> Model:
+        """The models' merge by a section such as `config.merge`, or `config.merge.using("wise_ft", alpha=0.3)`."""
+        self._stop_after("train")
+        return joining.merge(self, section, self._start(base), models, portions, name)
 
-    def evaluate(self, models: Sequence[Model]) -> dict[tuple[str, str, str], Artifact]:
+    def materialise(self, model: Model) -> Model:
+        """The model as a whole one, its adapter merged into what it was trained on."""
+        return joining.materialise(self, model)
+
+    def select(
+        self, candidates: Sequence[Model], on: Literal["dev"] = "dev", *, name: str | None = None
+    ) -> Model:
+        """The best of the candidates on dev; of equals, the one that was named first."""
+        return self.rank(candidates, on, name=name)[0]
+
+    def rank(
+        self, candidates: Sequence[Model], on: Literal["dev"] = "dev", *, name: str | None = None
+    ) -> list[Model]:
+        """The candidates, best on dev first: the mean over `dev.tasks`, or without any the held-out loss.
+
+        `name` renames the best. The scores are told in results.json's `choices`.
+        """
+        if on != "dev":
+            raise ValueError(f"choices are made on dev, not on {on!r}")
+        self._stop_after("train")
+        best, *others = choosing.rank(self, candidates)
+        return [replace(best, name=name) if name else best, *others]
+
+    def charge(self, model: Model, trainings: Sequence[Model]) -> Model:
+        """The model, with the tokens and steps of all the trainings that it took to make and to choose it."""
+        tokens, steps = (sum(getattr(one, what) for one in trainings) for what in ("tokens", "steps"))
+        return replace(model, tokens=tokens, steps=steps)
+
+    def evaluate(self, models: Sequence[Model]) -> evaluating.Evaluated:
         """Every model on every task in every format, and the held-out loss; by (model, task, format)."""
-        config = self.checked.config.evaluate
-        formats = ["raw", "chat"] if config.format == "both" else [config.format]
-        works: list[Work] = []
-        keys: list[tuple[str, str, str]] = []
-        for model in models:
-            for task in self.checked.tasks:
-                for form in formats:
-                    works.append(self._evaluation(model, task, form))
-                    keys.append((model.name, task.name, form))
-            if config.heldout and self.dev is not None:
-                works.append(self._heldout(model, self.dev))
-                keys.append((model.name, "heldout", "loss"))
-        return dict(zip(keys, self.steps.make_all(works), strict=True))
+        return evaluating.evaluate(self, models)
 
-    def _train(self, wanted: Sequence[tuple[str, str, Rows]]) -> list[Model]:
-        base, settings = self.base(), self.checked.train
-        works = [self._training(name, which, rows, base, settings) for name, which, rows in wanted]
-        if not self.steps.planning and any(self.steps.store.find(work.step) is None for work in works):
-            self._check_values(settings, works[0])
-        models = []
-        artifacts = self.steps.make_all(works, merge_needs(base, self.checked.config.merge.export))
-        for (name, _, _), artifact in zip(wanted, artifacts, strict=True):
-            facts = artifact.facts
-            models.append(Model(
-                name, artifact.folder, model_digest(artifact), adapter_of=base if settings.lora else None,
-                tokens=facts.get("tokens", 0), steps=facts.get("steps", 0),
-            ))  # fmt: skip
-        return models
+    def dev_rows(self) -> Rows:
+        """The rows kept from training; DataError where there are none, and something is to be chosen on them."""
+        if self.dev is None:
+            raise DataError("no row fell into the dev share, so there is nothing to choose on", where="dev.fraction",
+                            mend="Raise dev.fraction, or name dev.tasks")  # fmt: skip
+        return self.dev
 
-    def _training(self, name: str, which: str, rows: Rows, base: Model, settings: Settings) -> Work:
-        seed = derive32(self.seed, "train", which)
-        adapter = derive32(self.seed, "adapter", *([] if settings.same_adapter_init else [which]))
-        needs = train_needs(base, settings, rows.count, rows.tokens)
-        if needs["parameters"] == 0:
-            raise ConfigError(
-                f"no module of the base is named by target_modules: {settings.lora['target_modules']}",  # type: ignore[index]
-                where=self.checked.file.where("train.lora.target_modules"),
-                mend="all-linear takes every linear layer but the output head",
-            )
-        step = Step(
-            "train", {**settings.keyed, "model": self.checked.config.model, "adapter_seed": adapter},
-            {"base": base.digest, "examples": rows.digest}, seed, self.checked.numerics,
-        )  # fmt: skip
+    def progress(self, label: str) -> Any:
+        """A callback `(done, total)` for the bar of that label."""
+        return lambda done, total=None: self.steps.display.update(label, done, total)
 
-        def arguments(claim: Claim) -> dict[str, Any]:
-            return {
-                "name": name, "base": str(base.folder), "base_name": self.checked.config.base,
-                "examples": str(rows.file), "output": str(claim.output), "scratch": str(claim.scratch),
-                "args": dict(settings.args), "lora": settings.lora and dict(settings.lora),
-                "model": dict(self.checked.config.model), "seed": seed, "adapter_seed": adapter,
-                "threads": self.checked.threads, "device": self.checked.device,
-                "total_steps": needs["steps"],
-            }  # fmt: skip
+    def _start(self, base: Any) -> Model:
+        """The whole model that `base` means: the prepared base for the run file's, or a model of this run."""
+        if isinstance(base, Model):
+            return self.materialise(base)
+        if base != self.checked.config.base:
+            raise ValueError(f"{base!r} is neither a model nor the run's base")
+        return self.base()
 
-        return Work(
-            name, f"{rows.count:,} rows, {rows.trained_tokens:,} tokens", step, TRAIN, arguments, needs
+    def _settings(self, section: Any) -> Settings:
+        settings, errors = check_settings(
+            section.args, section.lora, section.same_adapter_init, self.checked.file.where
         )
-
-    def _check_values(self, settings: Settings, work: Work) -> None:
-        """Let trl and peft judge the values in a worker that then stays to train."""
-        from dtm.foundations.launch import Job
-
-        scratch = str(self.steps.store.root / "work")
-        lora = settings.lora and dict(settings.lora)
-        arguments = {"args": dict(settings.args), "lora": lora, "device": self.checked.device, "seed": 0,
-                     "scratch": scratch}  # fmt: skip
-        self.steps.launcher.map([Job("settings", CHECK, arguments)])
-
-    def _evaluation(self, model: Model, task: Any, form: str) -> Work:
-        config = self.checked.config
-        backend = config.evaluate.backend and config.evaluate.backend.model_dump()
-        settings = {"task": task.fingerprint, "format": form, "batch_size": config.evaluate.batch_size,
-                    "model": config.model, "backend": backend}  # fmt: skip
-        step = Step("evaluate", settings, _model_inputs(model), None, self.checked.numerics)
-
-        def arguments(claim: Claim) -> dict[str, Any]:
-            return {
-                **_model_job(model), "task": task.spec, "output": str(claim.output), "chat": form == "chat",
-                "batch_size": config.evaluate.batch_size, "backend": backend,
-                **_loading(config.model), "max_length": None,
-                "device": self.checked.device, "threads": self.checked.threads,
-                "seed": 0,  # all seeds of a study meet the same prompts
-            }  # fmt: skip
-
-        label = f"{model.name} {task.name}" + (" chat" if form == "chat" else "")
-        return Work(
-            label, f"{task.name} ({form})", step, EVALUATE, arguments, {"items": len(task.items or ())}
-        )
-
-    def _heldout(self, model: Model, dev: Rows) -> Work:
-        config = self.checked.config
-        step = Step("heldout", {"model": config.model}, {**_model_inputs(model), "examples": dev.digest},
-                    None, self.checked.numerics)  # fmt: skip
-
-        def arguments(claim: Claim) -> dict[str, Any]:
-            return {
-                **_model_job(model), "examples": str(dev.file), "output": str(claim.output),
-                **_loading(config.model),
-                "device": self.checked.device, "threads": self.checked.threads,
-            }  # fmt: skip
-
-        return Work(
-            f"{model.name} held-out loss", f"{dev.count} rows", step, HELDOUT, arguments, {"rows": dev.count}
-        )
+        if errors:
+            raise several(errors)
+        return settings
 
     def _stop_after(self, stage: str) -> None:
         if self.until == stage:
             raise Stopped
-
-    def _progress(self, label: str) -> Any:
-        return lambda done, total=None: self.steps.display.update(label, done, total)
-
-
-def model_digest(artifact: Artifact) -> str:
-    """A digest of what the model is: weights, config, tokenizer - not its card or its loss curve."""
-    files = {name: digest for name, digest in artifact.manifest["files"].items()
-             if is_model_file(name) and name != "training.json"}  # fmt: skip
-    return text_digest(canonical(files)) if files else artifact.digest
-
-
-def _rows(name: str, artifact: Artifact, file: str, facts: dict[str, Any]) -> Rows:
-    digest = artifact.manifest["files"].get(file, artifact.digest)
-    return Rows(name, artifact.folder / file, digest, facts["rows"], facts["tokens"], facts["trained_tokens"])
-
-
-def _model_inputs(model: Model) -> dict[str, str]:
-    return {"model": model.digest, **({"base": model.base.digest} if model.adapter_of else {})}
-
-
-def _loading(settings: dict[str, Any]) -> dict[str, Any]:
-    """How evaluation loads a model: the run file's settings, but never quantised, as merging is not."""
-    options = {name: value for name, value in settings.items() if name not in ("dtype", "quantization")}
-    return {"dtype": settings.get("dtype", "auto"), "options": options}
-
-
-def _model_job(model: Model) -> dict[str, Any]:
-    adapter = str(model.folder) if model.adapter_of else None
-    return {"model": str(model.base.folder), "adapter": adapter, "name": model.name}

@@ -1,25 +1,73 @@
-"""What a merge needs beside the sub-models: statistics of them, and weights, given, counted or searched for."""
+"""What a merge needs beside the models: statistics of them, and weights, given, counted or searched for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dtm.config import Search
+from dtm.config import Merge, Search
 from dtm.foundations.errors import DataError
 from dtm.foundations.files import read_json
 from dtm.foundations.registry import Bound
 from dtm.foundations.seeds import derive, derive32
 from dtm.foundations.store import Artifact, Claim, Step
 from dtm.foundations.types import Model
+from dtm.pipeline.rows import Rows
 from dtm.pipeline.steps import Work
 
 if TYPE_CHECKING:
-    from dtm.pipeline.verbs import Rows, Run
+    from dtm.pipeline.verbs import Run
 
 STATISTICS = {"fisher": "dtm.foundations.signals.fisher:fisher", "gram": "dtm.foundations.signals.gram:gram"}
 FILE = "statistics.safetensors"
 SEARCH = "dtm.pipeline.search:search"
+
+
+@dataclass(frozen=True)
+class Merging:
+    """One merge: how, into what base, and of what."""
+
+    section: Merge
+    bound: Bound
+    base: Model
+    models: tuple[Model, ...]
+    statistics: tuple[Artifact, ...] = ()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The part of a step's key that says how is merged."""
+        section = self.section
+        return {**self.bound.key, "space": section.space, "export": section.export, "dtype": section.dtype}
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The part of a step's key that says what is merged."""
+        return {
+            "base": self.base.digest,
+            **{f"model {number}": model.digest for number, model in enumerate(self.models)},
+            **{f"statistic {number}": one.digest for number, one in enumerate(self.statistics)},
+        }
+
+    @property
+    def statistics_files(self) -> list[Path]:
+        return [one.folder / FILE for one in self.statistics]
+
+    def without(self, k: int) -> Merging:
+        """The same of all models but one."""
+        rest = [number for number in range(len(self.models)) if number != k]
+        statistics = tuple(self.statistics[number] for number in rest) if self.statistics else ()
+        return replace(self, models=tuple(self.models[number] for number in rest), statistics=statistics)
+
+    def job(self, run: Run) -> dict[str, Any]:
+        """What `scoring.InMemory` needs to know, as plain JSON."""
+        return {
+            "base": str(self.base.folder), "models": [str(model.folder) for model in self.models],
+            "method": self.bound.method.name, "settings": self.bound.settings, "space": self.section.space,
+            "dtype": self.section.dtype, "statistics": [str(file) for file in self.statistics_files],
+            "seed": derive(run.seed, "merge"), "threads": run.checked.threads,
+        }  # fmt: skip
 
 
 def needed(bound: Bound) -> str | None:
@@ -36,21 +84,23 @@ def scale_free(bound: Bound) -> bool:
     return treatment_of(bound).idempotent or bool(bound.settings.get("normalize"))
 
 
-def gather(run: Run, submodels: Sequence[Model], portions: Sequence[Rows]) -> list[Artifact]:
-    """The statistic that the merge method needs, one artifact a sub-model, each on rows of its own portion."""
-    need = needed(run.checked.merge)
+def gather(run: Run, merging: Merging, portions: Sequence[Rows]) -> Merging:
+    """The merge with the statistic that its method needs, one a model, each on rows of the model's own portion."""
+    need = needed(merging.bound)
     if need is None:
-        return []
-    works = [_statistic(run, need, number, *pair)
-             for number, pair in enumerate(zip(submodels, portions, strict=True))]  # fmt: skip
-    return run.steps.make_all(works)
+        return merging
+    if len(portions) != len(merging.models):
+        raise DataError(f"{merging.bound.method.name!r} reads rows of each model's own portion, and there are none",
+                        where="merge.method", mend="Use a recipe that disperses, or another method")  # fmt: skip
+    pairs = enumerate(zip(merging.models, portions, strict=True))
+    works = [_statistic(run, merging, need, number, *pair) for number, pair in pairs]
+    return replace(merging, statistics=tuple(run.steps.make_all(works)))
 
 
-def _statistic(run: Run, need: str, number: int, model: Model, rows: Rows) -> Work:
-    config, checked = run.checked.config, run.checked
-    count, seed = config.merge.statistics.rows, derive32(run.seed, "statistics", number)
+def _statistic(run: Run, merging: Merging, need: str, number: int, model: Model, rows: Rows) -> Work:
+    config, checked, base = run.checked.config, run.checked, merging.base
+    count, seed = merging.section.statistics.rows, derive32(run.seed, "statistics", number)
     options = {name: value for name, value in config.model.items() if name not in ("dtype", "quantization")}
-    base = run.base()
     inputs = {"model": model.digest, "base": base.digest, "examples": rows.digest}
     step = Step(need, {"rows": count, "model": options}, inputs, seed, checked.numerics)
 
@@ -66,31 +116,30 @@ def _statistic(run: Run, need: str, number: int, model: Model, rows: Rows) -> Wo
     )
 
 
-def weights_of(said: Any, portions: Sequence[Rows]) -> list[float]:
-    """The weights as said; the engine normalises where the method asks for it."""
+def weights_of(said: Any, portions: Sequence[Rows], models: int) -> list[float]:
+    """The weights as said, one a model; the engine normalises where the method asks for it."""
     if isinstance(said, list):
         return [float(weight) for weight in said]
-    counts = {"uniform": [1] * len(portions), "rows": [p.count for p in portions],
-              "tokens": [p.trained_tokens for p in portions]}[said]  # fmt: skip
+    if said == "uniform":
+        return [1 / models] * models
+    counts = [rows.count if said == "rows" else rows.trained_tokens for rows in portions]
     return [count / sum(counts) for count in counts]
 
 
-def searched(
-    run: Run, section: Search, submodels: Sequence[Model], statistics: Sequence[Artifact]
-) -> tuple[list[float], dict[str, Any]]:
+def searched(run: Run, section: Search, merging: Merging) -> tuple[list[float], dict[str, Any]]:
     """The weights that a search found, and its card: {search, budget, score, uniform, path, ...}.
 
     In planning, where the search is still to be done, there are no weights yet.
     """
-    step = _search_step(run, section, submodels, statistics)
+    tasks = _tasks(run, section)
+    step = _search_step(run, section, merging)
     settings = step.settings
     seed = derive32(run.seed, "search")
 
     def arguments(claim: Claim) -> dict[str, Any]:
         return {
             "search": section.search, "budget": section.budget, "seed": seed, "scale_free": settings["scale_free"],
-            "merge": merge_job(run, submodels, statistics),
-            "scoring": scoring_job(run, _tasks(run, section), ["raw"], dev=not _tasks(run, section)),
+            "merge": merging.job(run), "scoring": scoring_job(run, merging, tasks, ["raw"], dev=not tasks),
             "output": str(claim.output), "scratch": str(claim.scratch),
         }  # fmt: skip
 
@@ -102,21 +151,16 @@ def searched(
     return list(artifact.facts["weights"]), {**card, "path": read_json(artifact.folder / "path.json")}
 
 
-def _search_step(
-    run: Run, section: Search, submodels: Sequence[Model], statistics: Sequence[Artifact]
-) -> Step:
+def _search_step(run: Run, section: Search, merging: Merging) -> Step:
     checked, tasks = run.checked, _tasks(run, section)
     settings = {
-        **merge_settings(run), "search": section.search, "budget": section.budget,
-        "scale_free": scale_free(checked.merge), "tasks": [task.fingerprint for task in tasks],
+        **merging.settings, "search": section.search, "budget": section.budget,
+        "scale_free": scale_free(merging.bound), "tasks": [task.fingerprint for task in tasks],
         "model": checked.config.model, "batch_size": checked.config.evaluate.batch_size,
     }  # fmt: skip
-    inputs = merge_inputs(run, submodels, statistics)
+    inputs = merging.inputs
     if not tasks:
-        if run.dev is None:
-            raise DataError("no row fell into the dev share, so there is nothing to search on", where="dev.fraction",
-                            mend="Raise dev.fraction, or name dev.tasks")  # fmt: skip
-        inputs["dev"] = run.dev.digest
+        inputs["dev"] = run.dev_rows().digest
     return Step("search", settings, inputs, derive(run.seed, "search"), checked.numerics)
 
 
@@ -128,41 +172,17 @@ def _on(run: Run, section: Search) -> list[str]:
     return [task.name for task in _tasks(run, section)] or ["held-out loss"]
 
 
-def merge_settings(run: Run) -> dict[str, Any]:
-    """The part of a step's key that says how is merged."""
-    section = run.checked.config.merge
-    return {**run.checked.merge.key, "space": section.space, "export": section.export, "dtype": section.dtype}
-
-
-def merge_inputs(run: Run, submodels: Sequence[Model], statistics: Sequence[Artifact]) -> dict[str, str]:
-    """The part of a step's key that says what is merged."""
-    return {
-        "base": run.base().digest,
-        **{f"model {number}": model.digest for number, model in enumerate(submodels)},
-        **{f"statistic {number}": one.digest for number, one in enumerate(statistics)},
-    }
-
-
-def merge_job(run: Run, submodels: Sequence[Model], statistics: Sequence[Artifact]) -> dict[str, Any]:
-    """What `scoring.InMemory` needs to know, as plain JSON."""
-    section, bound = run.checked.config.merge, run.checked.merge
-    return {
-        "base": str(run.base().folder), "models": [str(model.folder) for model in submodels],
-        "method": bound.method.name, "settings": bound.settings, "space": section.space, "dtype": section.dtype,
-        "statistics": [str(one.folder / FILE) for one in statistics], "seed": derive(run.seed, "merge"),
-        "threads": run.checked.threads,
-    }  # fmt: skip
-
-
-def scoring_job(run: Run, tasks: Sequence[Any], formats: Sequence[str], *, dev: bool) -> dict[str, Any]:
+def scoring_job(
+    run: Run, merging: Merging, tasks: Sequence[Any], formats: Sequence[str], *, dev: bool
+) -> dict[str, Any]:
     """What `scoring.measure` needs to know, as plain JSON: the model as evaluation loads the merged one."""
     config, checked = run.checked.config, run.checked
     options = {name: value for name, value in config.model.items() if name not in ("dtype", "quantization")}
     dtype = config.model.get("dtype", "auto")
     if dtype == "auto":
-        dtype = config.merge.dtype or "auto"
+        dtype = merging.section.dtype or "auto"
     return {
-        "loading": {"model": str(run.base().folder), "adapter": None, "dtype": dtype, "options": options,
+        "loading": {"model": str(merging.base.folder), "adapter": None, "dtype": dtype, "options": options,
                     "device": checked.device, "threads": checked.threads},
         "tasks": [task.spec for task in tasks], "formats": list(formats),
         "examples": str(run.dev.file) if dev and run.dev else None,

@@ -1,3 +1,12 @@
 """Recipes: which verbs, in what order. A recipe knows no implementation; it only calls verbs on `run`."""
 
-from dtm.recipes import disperse_then_merge, vanilla_sft  # noqa: F401 - registers them
+from dtm.recipes import (  # noqa: F401 - registers them
+    checkpoint_average,
+    disperse_then_merge,
+    early_stopping,
+    greedy_soup,
+    sequential,
+    uniform_soup,
+    vanilla_sft,
+    wise_ft,
+)

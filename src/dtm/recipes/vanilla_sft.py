@@ -8,6 +8,6 @@ from dtm.foundations.registry import registry
 
 
 @registry("recipe").register("vanilla_sft")
-def vanilla_sft(run: Any, config: Any) -> Any:
-    """One model, trained once on all the data."""
-    return run.train(config.train, config.base, run.load(config.data))
+def vanilla_sft(run: Any, config: Any, *, checkpoints: int = 0) -> Any:
+    """One model, trained once on all the data; `checkpoints` evenly spaced points of the run are kept."""
+    return run.train(config.train, config.base, run.load(config.data), checkpoints=checkpoints)

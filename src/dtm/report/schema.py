@@ -86,11 +86,12 @@ RESULTS_SCHEMA: dict[str, Any] = {
         "results": _object(
             "the deterministic block", {
             "models": _list("every model that was scored or trained", _row({
-                "name": _name("`base`, `merged`, `submodel-0`, or the name of a baseline"),
-                "role": _name("its part in this run", enum=["base", "baseline", "submodel", "merged"]),
+                "name": _name("`base`, `merged`, `submodel-0`, the name of a recipe, or `NAME@STEP`, a checkpoint"),
+                "role": _name("its part in this run", enum=["base", "baseline", "submodel", "checkpoint", "merged"]),
                 "tokens": _count("trained tokens (those with loss) spent to make it, its parts included"),
                 "steps": _count("optimiser steps spent to make it, its parts included"),
                 "digest": _text("sha256 of the checkpoint's content"),
+                "share": _number("of a checkpoint: share of its training's optimiser steps", minimum=0, maximum=1),
             })),
             "tasks": _list("what was evaluated, once for each prompt format", _row({
                 "name": _name("name of the task"),
@@ -137,6 +138,23 @@ RESULTS_SCHEMA: dict[str, Any] = {
                 "high": _HIGH,
                 "rows": _count("rows"),
                 "tokens": _count("response tokens"),
+            })),
+            "dev": _list("with `evaluate.dev`, scores on what choices are made on", _row({
+                "model": _name("name of the model"),
+                "metric": _text("what the score is"),
+                "score": _number("mean over the dev tasks, or without any minus the held-out loss"),
+                "tasks": _object("score on each dev task"),
+                "loss": _number("held-out loss, nats a token, where there are no dev tasks"),
+            })),
+            "choices": _list("what recipes chose on dev, in order", _row({
+                "for": _name("name of the recipe"),
+                "on": _text("what was looked at: never test items", enum=["dev", None]),
+                "metric": _text("what the scores are; more is better"),
+                "candidates": _list("what could be chosen", _row({
+                    "name": _name("name of the model"),
+                    "score": _number("its score"),
+                })),
+                "chosen": _text("name of the candidate that was taken"),
             })),
         }),
         "data": _object("what was read and what was kept", {

@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from dtm.train.checkpoints import keep_point, plan_points, points_of
 from dtm.train.sft import check_finite
 
 
@@ -49,3 +50,24 @@ class Watch(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.stamp(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+
+class KeepPoints(TrainerCallback):
+    """Keeps the model at shares of the run; it stands in scratch before the trainer's own checkpoint does.
+
+    So a training that goes on from that checkpoint finds all points of the steps that it does not repeat.
+    """
+
+    def __init__(self, job: dict[str, Any], save: Callable[[Any, Path], None]) -> None:
+        self.scratch, self.save = Path(job["scratch"]), save
+        self.shares = [] if job.get("probe") else job.get("checkpoints") or []
+        self.steps: list[int] = []
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.shares:
+            self.steps = sorted(set(points_of(self.shares, state.max_steps).values()))
+            plan_points(self.scratch, self.steps)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        if state.global_step in self.steps:
+            keep_point(self.scratch, state.global_step, lambda folder: self.save(model, folder))

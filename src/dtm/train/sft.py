@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from dtm.foundations.errors import ConfigError, TrainingError
-from dtm.foundations.files import read_json, write_json
+from dtm.foundations.files import link, read_json, walk, write_json
 from dtm.foundations.models import load_model
 from dtm.foundations.types import Examples
-from dtm.train.checkpoints import discard_broken, latest, stamp
+from dtm.train.checkpoints import POINTS, STAMP, discard_broken, latest, points_of, stamp
 
 CURVE_POINTS = 200
 CHECKPOINTS = 10
@@ -23,8 +23,10 @@ def train(job: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> di
 
     `job` holds: name, base (folder), base_name, examples (Arrow file with TOKENS), output, scratch,
     args (SFTConfig's), lora (LoraConfig's or null), model (from_pretrained's), seed, adapter_seed,
-    threads, device, and `probe`, a number of steps after which to stop (0: none). Returns steps,
-    tokens (that carried loss) and input_tokens. Resumes from the last whole checkpoint in scratch.
+    threads, device, `probe`, a number of steps after which to stop (0: none), and `checkpoints`: shares of
+    the optimizer steps (`3/10`) at which the model is kept as well, in `checkpoints/STEP/`. Returns steps,
+    tokens (that carried loss), input_tokens, and checkpoints: {share: {step, share, steps, tokens}}.
+    Resumes from the last whole checkpoint in scratch.
     """
     import torch
 
@@ -38,7 +40,7 @@ def train(job: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> di
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     state = trainer.state
     output = Path(job["output"])
-    _save(trainer, job, output)
+    save(trainer.model, trainer.processing_class, job, output)
     share = state.epoch if state.epoch is not None else 0.0
     curve = [_point(entry, trained) for entry in state.log_history if "loss" in entry]
     write_json(output / "training.json", {"steps": state.global_step, "epochs": share, "curve": curve})
@@ -47,6 +49,8 @@ def train(job: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> di
         "tokens": round(trained * share),
         "input_tokens": round(total * share),
     }
+    if job.get("checkpoints") and not job.get("probe"):
+        result["checkpoints"] = _kept_points(job, state.global_step, trained * share)
     del trainer
     gc.collect()
     return result
@@ -87,7 +91,7 @@ def _trainer(job: dict[str, Any], data: Any, progress: Callable[[dict[str, Any]]
     from transformers import AutoTokenizer, set_seed
     from trl import SFTTrainer
 
-    from dtm.train.callbacks import Watch
+    from dtm.train.callbacks import KeepPoints, Watch
 
     config = arguments(job, total_steps=job["total_steps"])
     tokenizer = AutoTokenizer.from_pretrained(job["base"])
@@ -102,8 +106,9 @@ def _trainer(job: dict[str, Any], data: Any, progress: Callable[[dict[str, Any]]
     set_seed(job["seed"])
     discard_broken(Path(job["scratch"]))
     watch = Watch(job["name"], progress, stamp, stop_after=job.get("probe", 0))
+    keep = KeepPoints(job, lambda model, folder: save(model, tokenizer, job, folder))
     return SFTTrainer(
-        model=model, args=config, train_dataset=data, processing_class=tokenizer, callbacks=[watch]
+        model=model, args=config, train_dataset=data, processing_class=tokenizer, callbacks=[keep, watch]
     )
 
 
@@ -137,10 +142,11 @@ def _dataset(job: dict[str, Any]) -> tuple[Any, int, int]:
     return Dataset(table), int(flat.size), int(said.sum())
 
 
-def _save(trainer: Any, job: dict[str, Any], output: Path) -> None:
-    trainer.model.save_pretrained(output)
+def save(model: Any, tokenizer: Any, job: dict[str, Any], output: Path) -> None:
+    """Write a model folder, or with LoRA an adapter's: the same weights give the same bytes."""
+    model.save_pretrained(output)
     if job["lora"] is None:
-        trainer.processing_class.save_pretrained(output)
+        tokenizer.save_pretrained(output)
         return
     path = output / "adapter_config.json"
     config = read_json(path)
@@ -150,6 +156,20 @@ def _save(trainer: Any, job: dict[str, Any], output: Path) -> None:
             config[name] = sorted(value)
     write_json(path, config)
     (output / "README.md").unlink(missing_ok=True)  # peft's blank card
+
+
+def _kept_points(job: dict[str, Any], steps: int, tokens: float) -> dict[str, dict[str, Any]]:
+    """Move the points from scratch into the output, and say what each is: by share as it was asked for."""
+    kept = points_of(job["checkpoints"], steps)
+    for step in sorted(set(kept.values())):
+        source, target = Path(job["scratch"]) / POINTS / str(step), Path(job["output"]) / "checkpoints" / str(step)
+        for name, path in walk(source):
+            if name != STAMP:
+                link(path, target / name)
+    return {
+        asked: {"step": step, "steps": step, "share": step / steps, "tokens": round(tokens * step / steps)}
+        for asked, step in kept.items()
+    }
 
 
 def _point(entry: dict[str, Any], trained: int) -> dict[str, Any]:

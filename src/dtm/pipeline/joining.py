@@ -1,0 +1,72 @@
+"""Merging as steps of the store: any models of a run, by any section of the run file or of a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from dtm.config import Merge, Search
+from dtm.foundations.registry import registry
+from dtm.foundations.seeds import derive
+from dtm.foundations.store import Step
+from dtm.foundations.types import Model
+from dtm.pipeline import building, weighing
+from dtm.pipeline.estimates import merge_needs
+from dtm.pipeline.rows import Rows, model_digest
+from dtm.pipeline.weighing import Merging
+
+if TYPE_CHECKING:
+    from dtm.pipeline.verbs import Run
+
+
+def merge(
+    run: Run, section: Merge, base: Model, models: Sequence[Model], portions: Sequence[Rows], name: str
+) -> Model:
+    """The models' merge into `base`, a whole model; `facts["merge"]` says how it was made.
+
+    `portions` are the models' own rows, for weights by their count and for statistics.
+    """
+    bound = registry("merge").bind(section.method, section.own, where=run.checked.file.where("merge"))
+    whole = [model if _sits_on(model, base) else materialise(run, model) for model in models]
+    merging = weighing.gather(run, Merging(section, bound, base, tuple(whole)), portions)
+    search: dict[str, Any] = {}
+    if isinstance(section.weights, Search):
+        weights, search = weighing.searched(run, section.weights, merging)
+    else:
+        weights = weighing.weights_of(section.weights, portions, len(models))
+    made = _merged(run, merging, weights, name)
+    card = {**merging.settings, "weights": weights, "paper": bound.method.paper, **made.facts,
+            "models": [model.name for model in whole]}  # fmt: skip
+    facts = {"merge": {**card, "search": search} if search else card}
+    return Model(
+        name, made.folder, model_digest(made), adapter_of=base if section.export == "adapter" else None,
+        tokens=sum(model.tokens for model in models), steps=sum(model.steps for model in models), facts=facts,
+    )  # fmt: skip
+
+
+def materialise(run: Run, model: Model) -> Model:
+    """The model as a whole one: its adapter, if it is one, merged into what it was trained on."""
+    if model.adapter_of is None:
+        return model
+    section = run.checked.config.merge.using("linear")
+    bound = registry("merge").bind("linear", {})
+    merging = Merging(section, bound, materialise(run, model.adapter_of), (model,))
+    made = _merged(run, merging, [1.0], model.name)
+    return Model(model.name, made.folder, model_digest(made), tokens=model.tokens, steps=model.steps)
+
+
+def _sits_on(model: Model, base: Model) -> bool:
+    """Whether the model can be merged into `base` as it stands: a whole one, or an adapter of that very base."""
+    return model.adapter_of is None or model.adapter_of.digest == base.digest
+
+
+def _merged(run: Run, merging: Merging, weights: list[float], name: str) -> Any:
+    section, seed = merging.section, derive(run.seed, "merge")
+    label = "merge" if name == "merged" else f"merge {name}"
+    count = len(merging.models)
+    return run.steps.make(
+        label, f"{merging.bound.method.name} of {count} model{'s' if count > 1 else ''}",
+        Step("merge", {**merging.settings, "weights": weights}, merging.inputs, seed, {"device": "cpu"}, version=3),
+        lambda claim: building.merge(run.checked, merging, weights, seed, claim, run.progress(label)),
+        heavy=True, needs=merge_needs(merging.base, section.export) if run.steps.planning else {},
+    )  # fmt: skip

@@ -1,0 +1,192 @@
+"""Training as steps of the store: a model, the checkpoints that were kept on its way, and the worker's job.
+
+Checkpoints are steps of their own, each keyed by the training's settings and its share of the optimizer steps. So a
+training asked for 20 of them serves one asked for 10 or none, and what kept checkpoints never enters the final
+model's key: kept or not, it has the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dtm.foundations.errors import ConfigError
+from dtm.foundations.files import link, walk
+from dtm.foundations.launch import Job
+from dtm.foundations.seeds import derive32
+from dtm.foundations.store import Artifact, Claim, Step
+from dtm.foundations.types import Model
+from dtm.pipeline.estimates import merge_needs, train_needs
+from dtm.pipeline.rows import Rows, model_digest
+from dtm.pipeline.steps import Work
+from dtm.train import Settings
+
+if TYPE_CHECKING:
+    from dtm.pipeline.verbs import Run
+
+TRAIN, CHECK = "dtm.train.sft:train", "dtm.train.sft:check"
+POINTS = "checkpoints"  # folder of a training's output
+
+
+@dataclass(frozen=True)
+class Training:
+    """One model to train: from `start`, a whole model, on `rows`.
+
+    `variant` other than 0 draws other seeds for the same rows; `checkpoints` is how many points of the run to keep.
+    """
+
+    run: Run
+    name: str
+    rows: Rows
+    start: Model
+    settings: Settings
+    checkpoints: int = 0
+    variant: int = 0
+
+    @property
+    def purpose(self) -> tuple[object, ...]:
+        """What seeds are derived from, besides the run's."""
+        return (self.rows.part, self.variant) if self.variant else (self.rows.part,)
+
+    @cached_property
+    def needs(self) -> dict[str, Any]:
+        """Rows, tokens, steps, disk and memory."""
+        needs = train_needs(self.start, self.settings, self.rows.count, self.rows.tokens)
+        if needs["parameters"] == 0:
+            raise ConfigError(
+                f"no module of the base is named by target_modules: {self.settings.lora['target_modules']}",  # type: ignore[index]
+                where=self.run.checked.file.where("train.lora.target_modules"),
+                mend="all-linear takes every linear layer but the output head",
+            )
+        return {**needs, "disk": needs["disk"] * (1 + len(self.shares))}
+
+    @cached_property
+    def shares(self) -> list[Fraction]:
+        """Of the optimizer steps, where checkpoints are kept; the last, 1, is the final model."""
+        return [Fraction(number, self.checkpoints) for number in range(1, self.checkpoints)]
+
+    @cached_property
+    def final(self) -> Step:
+        """The step that makes the trained model."""
+        run, settings = self.run, self.settings
+        return Step(
+            "train", {**settings.keyed, "model": run.checked.config.model, "adapter_seed": self.adapter_seed},
+            {"base": self.start.digest, "examples": self.rows.digest}, self.seed, run.checked.numerics,
+        )  # fmt: skip
+
+    @cached_property
+    def points(self) -> dict[str, Step]:
+        """The steps of the checkpoints, by share as text: `3/10`."""
+        return {str(share): self._with("checkpoint", share=str(share)) for share in self.shares}
+
+    @cached_property
+    def whole(self) -> Step:
+        """The step that trains, and keeps the checkpoints."""
+        return self._with("train", checkpoints=list(self.points)) if self.points else self.final
+
+    @property
+    def seed(self) -> int:
+        return derive32(self.run.seed, "train", *self.purpose)
+
+    @property
+    def adapter_seed(self) -> int:
+        own = () if self.settings.same_adapter_init else self.purpose
+        return derive32(self.run.seed, "adapter", *own)
+
+    def work(self, step: Step) -> Work:
+        what = f"{self.rows.count:,} rows, {self.rows.trained_tokens:,} tokens"
+        return Work(self.name, what, step, TRAIN, self.arguments, self.needs)
+
+    def arguments(self, claim: Claim) -> dict[str, Any]:
+        """The job for `dtm.train.sft.train`."""
+        checked, settings = self.run.checked, self.settings
+        prepared = self.start.digest == self.run.base().digest
+        return {
+            "name": self.name, "base": str(self.start.folder),
+            "base_name": checked.config.base if prepared else self.start.name,
+            "examples": str(self.rows.file), "output": str(claim.output), "scratch": str(claim.scratch),
+            "args": dict(settings.args), "lora": settings.lora and dict(settings.lora),
+            "model": dict(checked.config.model), "seed": self.seed, "adapter_seed": self.adapter_seed,
+            "threads": checked.threads, "device": checked.device, "total_steps": self.needs["steps"],
+            "checkpoints": list(self.points),
+        }  # fmt: skip
+
+    def _with(self, name: str, **settings: Any) -> Step:
+        return replace(self.final, name=name, settings={**self.final.settings, **settings})
+
+
+def train(run: Run, trainings: Sequence[Training]) -> list[Model]:
+    """All of them, side by side on the launcher's workers; what the store holds is not trained again."""
+    kept = [_kept(run, one) for one in trainings]
+    if not all(kept) and not run.steps.planning:
+        _check_values(run, [one for one, there in zip(trainings, kept, strict=True) if not there])
+    works = [one.work(one.final if there else one.whole) for one, there in zip(trainings, kept, strict=True)]
+    later = merge_needs(trainings[0].start, run.checked.config.merge.export) if trainings else {}
+    made = run.steps.make_all(works, later)
+    return [_model(run, one, artifact) for one, artifact in zip(trainings, made, strict=True)]
+
+
+def _kept(run: Run, training: Training) -> bool:
+    """Whether the store holds the model and all checkpoints that are wanted."""
+    return all(run.steps.store.find(step) for step in (training.final, *training.points.values()))
+
+
+def _model(run: Run, training: Training, made: Artifact) -> Model:
+    """The trained model, with its checkpoints; `made` may hold them all in one folder."""
+    final, points = made, list[Artifact]()
+    if training.points:
+        final = _taken(run, training.final, made, "", made.facts)
+        told = made.facts.get(POINTS, {})  # empty where all of them are in the store
+        for share, step in training.points.items():
+            facts = told.get(share, {})
+            points.append(_taken(run, step, made, f"{POINTS}/{facts.get('step')}", facts))
+    model = _named(training, training.name, final, Fraction(1))
+    named = [
+        _named(training, f"{training.name}@{point.facts.get('step', share)}", point, Fraction(share))
+        for share, point in zip(training.points, points, strict=True)
+    ]
+    last = [replace(model, name=f"{training.name}@{final.facts.get('steps', '1')}")] if named else []
+    return replace(model, checkpoints=tuple(_distinct([*named, *last])))
+
+
+def _named(training: Training, name: str, artifact: Artifact, share: Fraction) -> Model:
+    facts, start = artifact.facts, training.start
+    return Model(
+        name, artifact.folder, model_digest(artifact), adapter_of=start if training.settings.lora else None,
+        tokens=start.tokens + facts.get("tokens", 0), steps=start.steps + facts.get("steps", 0),
+        facts={"share": facts.get("share", float(share))},
+    )  # fmt: skip
+
+
+def _distinct(checkpoints: Iterable[Model]) -> list[Model]:
+    """One a step: a short training has fewer steps than checkpoints are wanted. The later of equals."""
+    return list({model.facts["share"]: model for model in checkpoints}.values())
+
+
+def _taken(run: Run, step: Step, made: Artifact, place: str, facts: dict[str, Any]) -> Artifact:
+    """The step's artifact: files that stand at `place` in the folder of a finished training, linked."""
+
+    def build(claim: Claim) -> dict[str, Any]:
+        for name, path in walk(made.folder / place):
+            if name != "manifest.json" and not name.startswith(f"{POINTS}/"):
+                link(path, claim.output / name)
+        return {name: value for name, value in facts.items() if name != POINTS}
+
+    return run.steps.derive(step, build, seconds=made.manifest.get("seconds", 0.0))
+
+
+def _check_values(run: Run, trainings: Sequence[Training]) -> None:
+    """Let trl and peft judge the values in a worker that then stays to train."""
+    scratch = Path(run.steps.store.root / "work")
+    seen: list[Settings] = []
+    for settings in (one.settings for one in trainings):
+        if settings in seen:
+            continue
+        seen.append(settings)
+        arguments = {"args": dict(settings.args), "lora": settings.lora and dict(settings.lora), "seed": 0,
+                     "device": run.checked.device, "scratch": str(scratch)}  # fmt: skip
+        run.steps.launcher.map([Job("settings", CHECK, arguments)])

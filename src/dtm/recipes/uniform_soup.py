@@ -1,0 +1,26 @@
+"""Uniform soup: the mean of models that were trained on all the data with different settings.
+
+Wortsman et al., "Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing
+inference time", arXiv:2203.05482.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dtm.foundations.registry import registry
+from dtm.recipes.ingredients import ingredients
+
+
+@registry("recipe").register("uniform_soup", paper="arXiv:2203.05482")
+def uniform_soup(
+    run: Any,
+    config: Any,
+    *,
+    learning_rates: list[float] = [],  # noqa: B006 - a setting's default, never changed
+    overrides: list[dict[str, Any]] = [],  # noqa: B006
+    seeds: list[int] = [0],  # noqa: B006
+) -> Any:
+    """The mean of trainings on all the data over learning rates, overrides of `train.args`, and seeds."""
+    trained = ingredients(run, config, learning_rates, overrides, seeds)
+    return run.merge(config.merge.using("linear"), config.base, trained, name="uniform_soup")
