@@ -72,6 +72,31 @@ MISTAKES = {
     ),
     "wrong key of a backend": (("  models:", "  backend: {modle: hf}\n  models:"), r"Did you mean `model`\?"),
     "a recipe twice": (("dev:", "baselines: [vanilla_sft, vanilla_sft]\ndev:"), r"'vanilla_sft' would be run twice"),
+    "a setting that a recipe has not": (
+        ("dev:", "recipe: {name: wise_ft, alpah: 0.5}\ndev:"),
+        r"run.yaml:\d+: recipe.alpah: there is no setting of recipe method 'wise_ft' 'alpah'.*'alpha'",
+    ),
+    "an alpha of percents": (
+        ("dev:", "recipe: {name: wise_ft, alpha: 50}\ndev:"),
+        r"run.yaml:\d+: recipe.alpha: 50 is not a number from 0 to 1",
+    ),
+    "a grid with a point outside": (
+        ("dev:", "baselines:\n  - {name: wise_ft, alpha: dev, grid: [0.5, 1.5]}\ndev:"),
+        r"run.yaml:\d+: baselines.0.grid.1: 1.5 is not a number from 0 to 1",
+    ),
+    "an empty grid": (("dev:", "recipe: {name: wise_ft, alpha: dev, grid: []}\ndev:"), r"\[\] is too short"),
+    "no checkpoint to stop at": (
+        ("dev:", "recipe: {name: early_stopping, checkpoints: 0}\ndev:"),
+        r"recipe.checkpoints: 0 is not a number of at least 1",
+    ),
+    "nothing to choose on": (
+        ("dev: {fraction: 0.1}", "dev: {fraction: 0}\nrecipe: early_stopping"),
+        r"recipe.name: there is nothing to choose on.*dev.fraction",
+    ),
+    "an override that trl does not know": (
+        ("dev:", "recipe: {name: uniform_soup, overrides: [{weight_decay: 0.1}, {weight_decai: 0}]}\ndev:"),
+        r"recipe.overrides.1.weight_decai: there is no setting of SFTConfig 'weight_decai'.*'weight_decay'",
+    ),
     "not YAML": (("base: model", "base: [model"), r"not valid YAML"),
     "a key twice": (("base: model", "base: model\nbase: other"), r"'base' is said twice"),
 }  # fmt: skip

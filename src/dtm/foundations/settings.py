@@ -150,7 +150,29 @@ def _describe(annotation: Any) -> str:
     return words.get(annotation, str(annotation))
 
 
+@dataclass(frozen=True)
+class Each:
+    """A list of numbers within a range, `least` of them or more."""
+
+    within: Within
+    least: int = 1
+
+    def describe(self, base: str) -> str:
+        return f"{base}, each a number{self.within.words}"
+
+    def faults(self, value: Any) -> Iterator[Fault]:
+        if isinstance(value, list | tuple):
+            if len(value) < self.least:
+                yield Fault("", f"{value!r} is too short: it takes {self.least} or more")
+            for number, one in enumerate(value):
+                yield from (fault._replace(key=str(number)) for fault in self.within.faults(one))
+
+    def plain(self, value: Any) -> Any:
+        return value
+
+
 Count = Annotated[int, Within(1)]
 Fraction = Annotated[float, Within(0, 1)]
+Whole = Annotated[int, Within(0)]
 NotNegative = Annotated[float, Within(0)]
 Positive = Annotated[float, Within(above=0)]

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,13 @@ import dtm.disperse
 import dtm.evaluate.tasks as tasks
 import dtm.merge.methods
 import dtm.recipes  # noqa: F401
-from dtm.config import Config, Recipe, RunFile
+from dtm.config import Config, RunFile
 from dtm.foundations.chat import Template, choose_template
 from dtm.foundations.errors import ConfigError, DtmError, MissingInput, several
 from dtm.foundations.models import Located, locate
 from dtm.foundations.registry import Bound, registry, unknown
 from dtm.foundations.signals import check_embedder
+from dtm.pipeline.check_recipe import check_recipes
 from dtm.pipeline.check_search import check_search
 from dtm.train import Settings, check_settings
 
@@ -68,8 +68,7 @@ def check(file: RunFile) -> Checked:
             errors.append(error)
             return None
 
-    recipe = attempt(lambda: _recipe(config.recipe, file.where("recipe")))
-    baselines = [attempt(partial(_recipe, one, file.where("baselines"))) for one in config.baselines]
+    recipes = attempt(lambda: check_recipes(file))
     base = attempt(lambda: locate(config.base, file.root, where=file.where("base")))
     sources = attempt(lambda: _sources(file))
     attempt(lambda: choose_template(_template(file), None, where=file.where("chat.template")))
@@ -79,7 +78,6 @@ def check(file: RunFile) -> Checked:
         attempt(lambda: check_embedder(config.disperse.embedder, where=where))
     merge = attempt(lambda: _bind("merge", config.merge, file))
     attempt(lambda: _check_merge(file, merge))
-    attempt(lambda: _check_baselines(file))
     attempt(lambda: _check_model(file))
     chosen = attempt(
         lambda: tasks.resolve(config.evaluate.tasks, file.root, limit=config.evaluate.limit, where=file.where)
@@ -95,14 +93,10 @@ def check(file: RunFile) -> Checked:
     if errors:
         raise several(errors)
     return Checked(
-        file, recipe, tuple(baselines), base, tuple(sources),
+        file, recipes[0], tuple(recipes[1]), base, tuple(sources),
         lambda own: choose_template(_template(file), own), disperse, train, merge, tuple(chosen), tuple(dev),
         threads, _device(config.launch.device),
     )  # fmt: skip
-
-
-def _recipe(recipe: Recipe, where: str) -> Bound:
-    return registry("recipe").bind(recipe.method, recipe.own, where=where)
 
 
 def _bind(kind: str, section: Any, file: RunFile) -> Bound:
@@ -123,14 +117,6 @@ def _sources(file: RunFile) -> list[Any]:
             if found := ENTRY.match(part.where or ""):
                 part.where = file.where(f"data.{found[1]}{found[2]}")
         raise several([error]) from None
-
-
-def _check_baselines(file: RunFile) -> None:
-    """A model's name is its recipe's, so a recipe stands in a run once."""
-    names = [file.config.recipe.method, *(one.method for one in file.config.baselines)]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ConfigError(f"{twice[0]!r} would be run twice", where=file.where("baselines"),
-                          mend="Name each recipe once, and none that is `recipe` already")  # fmt: skip
 
 
 def _check_model(file: RunFile) -> None:

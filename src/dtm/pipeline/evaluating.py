@@ -77,7 +77,8 @@ def _mean(tasks: Sequence[tuple[Any, str]], artifacts: Sequence[Artifact]) -> De
     values = {}
     for (task, form), artifact in zip(tasks, artifacts, strict=True):
         metric = primary_metric(read_items(artifact.folder), task.metrics)
-        values[task.name if form == "raw" else f"{task.name} ({form})"] = artifact.facts["scores"][metric]["value"]
+        name = task.name if form == "raw" else f"{task.name} ({form})"
+        values[name] = artifact.facts["scores"][metric]["value"]
     return DevScore(fsum(values.values()) / len(values), values)
 
 

@@ -59,5 +59,11 @@ def _named(role: str, checked: Checked) -> bool:
 
 def described(model: Model, role: str) -> dict[str, Any]:
     """The model's row in results.json."""
-    row = {"name": model.name, "role": role, "tokens": model.tokens, "steps": model.steps, "digest": model.digest}
+    row = {
+        "name": model.name,
+        "role": role,
+        "tokens": model.tokens,
+        "steps": model.steps,
+        "digest": model.digest,
+    }
     return {**row, "share": model.facts["share"]} if role == "checkpoint" else row

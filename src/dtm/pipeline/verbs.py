@@ -107,8 +107,8 @@ class Run:
 
     def disperse(self, section: Any, examples: Rows) -> list[Rows]:
         """K portions of the examples."""
-        bound = registry("disperse").bind(section.method, section.own, where=self.checked.file.where("disperse"))
-        k = section.k
+        where, k = self.checked.file.where("disperse"), section.k
+        bound = registry("disperse").bind(section.method, section.own, where=where)
         if k > examples.count:
             raise DataError(
                 f"{examples.count} rows cannot fill {k} portions", where=self.checked.file.where("disperse.k"),
@@ -167,7 +167,13 @@ class Run:
         return trained
 
     def merge(
-        self, section: Any, base: Any, models: Sequence[Model], portions: Sequence[Rows] = (), *, name: str = "merged"
+        self,
+        section: Any,
+        base: Any,
+        models: Sequence[Model],
+        portions: Sequence[Rows] = (),
+        *,
+        name: str = "merged",
     ) -> Model:
         """The models' merge by a section such as `config.merge`, or `config.merge.using("wise_ft", alpha=0.3)`."""
         self._stop_after("train")

@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 from dtm.foundations.registry import registry
+from dtm.foundations.settings import Count, Fraction
 
 
 @registry("recipe").register("checkpoint_average", paper="arXiv:2209.14981")
-def checkpoint_average(run: Any, config: Any, *, checkpoints: int = 10, share: float = 0.5) -> Any:
+def checkpoint_average(run: Any, config: Any, *, checkpoints: Count = 10, share: Fraction = 0.5) -> Any:
     """The mean of vanilla fine-tuning's checkpoints in the last `share` of its steps, the final model among them."""
     trained = run.train(config.train, config.base, run.load(config.data), checkpoints=checkpoints)
     late = [point for point in trained.checkpoints if point.facts["share"] > 1 - share]

@@ -6,9 +6,10 @@ inference time", arXiv:2203.05482, algorithm 1. It is charged with all the train
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from dtm.foundations.registry import registry
+from dtm.foundations.settings import Each, Within
 from dtm.recipes.ingredients import ingredients
 
 
@@ -17,9 +18,9 @@ def greedy_soup(
     run: Any,
     config: Any,
     *,
-    learning_rates: list[float] = [],  # noqa: B006 - a setting's default, never changed
+    learning_rates: Annotated[list[float], Each(Within(above=0), least=0)] = [],  # noqa: B006 - never changed
     overrides: list[dict[str, Any]] = [],  # noqa: B006
-    seeds: list[int] = [0],  # noqa: B006
+    seeds: Annotated[list[int], Each(Within(0))] = [0],  # noqa: B006
 ) -> Any:
     """The mean of those trainings on all the data that a greedy search on dev takes in."""
     trained = ingredients(run, config, learning_rates, overrides, seeds)

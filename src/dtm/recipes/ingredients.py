@@ -8,7 +8,11 @@ from typing import Any
 
 
 def ingredients(
-    run: Any, config: Any, learning_rates: Sequence[float], overrides: Sequence[dict[str, Any]], seeds: Sequence[int]
+    run: Any,
+    config: Any,
+    learning_rates: Sequence[float],
+    overrides: Sequence[dict[str, Any]],
+    seeds: Sequence[int],
 ) -> list[Any]:
     """A model for each learning rate, override of `train.args` and seed; an empty list leaves the run file's.
 
@@ -17,7 +21,8 @@ def ingredients(
     """
     rates = [{"learning_rate": rate} for rate in learning_rates] or [{}]
     examples = run.load(config.data)
+    wanted = enumerate(product(rates, overrides or [{}], seeds))
     return [
         run.train(config.train.but(**rate, **more), config.base, examples, name=f"ingredient-{number}", variant=seed)
-        for number, (rate, more, seed) in enumerate(product(rates, overrides or [{}], seeds))
-    ]
+        for number, (rate, more, seed) in wanted
+    ]  # fmt: skip

@@ -6,15 +6,22 @@ recommend alpha = 0.5.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from dtm.foundations.registry import registry
+from dtm.foundations.settings import Each, Within
 
 GRID = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
 
 
 @registry("recipe").register("wise_ft", paper="arXiv:2109.01903", chooses="alpha")
-def wise_ft(run: Any, config: Any, *, alpha: float | Literal["dev"] = 0.5, grid: list[float] = GRID) -> Any:
+def wise_ft(
+    run: Any,
+    config: Any,
+    *,
+    alpha: Annotated[float | Literal["dev"], Within(0, 1)] = 0.5,
+    grid: Annotated[list[float], Each(Within(0, 1))] = GRID,
+) -> Any:
     """The point at `alpha` from the base (0) to the vanilla model (1), or the best of a grid on dev."""
     trained = run.train(config.train, config.base, run.load(config.data))
 

@@ -161,11 +161,11 @@ def save(model: Any, tokenizer: Any, job: dict[str, Any], output: Path) -> None:
 def _kept_points(job: dict[str, Any], steps: int, tokens: float) -> dict[str, dict[str, Any]]:
     """Move the points from scratch into the output, and say what each is: by share as it was asked for."""
     kept = points_of(job["checkpoints"], steps)
+    points, output = Path(job["scratch"]) / POINTS, Path(job["output"]) / "checkpoints"
     for step in sorted(set(kept.values())):
-        source, target = Path(job["scratch"]) / POINTS / str(step), Path(job["output"]) / "checkpoints" / str(step)
-        for name, path in walk(source):
+        for name, path in walk(points / str(step)):
             if name != STAMP:
-                link(path, target / name)
+                link(path, output / str(step) / name)
     return {
         asked: {"step": step, "steps": step, "share": step / steps, "tokens": round(tokens * step / steps)}
         for asked, step in kept.items()

@@ -1,0 +1,85 @@
+"""Before any work: the recipe and its baselines, each bound with its settings, and what these ask of the rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dtm.config import Recipe, RunFile
+from dtm.foundations.errors import ConfigError, DtmError, several
+from dtm.foundations.registry import Bound, registry
+from dtm.train import check_settings
+
+
+def check_recipes(file: RunFile) -> tuple[Bound, list[Bound]]:
+    """The recipe and the baselines of a run file; raises all that is wrong with any of them."""
+    config, errors, bound = file.config, list[DtmError](), list[Bound]()
+    for key, recipe in [("recipe", config.recipe), *_baselines(file)]:
+        try:
+            bound.append(_bind(file, key, recipe))
+        except DtmError as error:
+            errors.append(error)
+    errors += _twice(file)
+    if errors:
+        raise several(errors)
+    return bound[0], bound[1:]
+
+
+def _baselines(file: RunFile) -> list[tuple[str, Recipe]]:
+    return [(f"baselines.{number}", one) for number, one in enumerate(file.config.baselines)]
+
+
+def _bind(file: RunFile, key: str, recipe: Recipe) -> Bound:
+    def where(name: str) -> str:
+        return file.where(f"{key}.{name or 'name'}")
+
+    bound = registry("recipe").bind(recipe.method, recipe.own, where=where)
+    errors = [*_dev(file, bound, where), *_overrides(file, bound, where), *_portion(file, bound, where)]
+    if errors:
+        raise several(errors)
+    return bound
+
+
+def _dev(file: RunFile, bound: Bound, where: Any) -> list[DtmError]:
+    """A recipe that chooses needs something to choose on; `chooses` may name the setting that says `dev`."""
+    chooses, config = bound.method.properties.get("chooses", False), file.config
+    if isinstance(chooses, str):
+        chooses = bound.settings[chooses] == "dev"
+    if chooses and not config.dev.tasks and config.dev.fraction == 0:
+        return [ConfigError("there is nothing to choose on", where=where(""),
+                            mend="Set dev.fraction above 0, or name dev.tasks")]  # fmt: skip
+    return []
+
+
+def _overrides(file: RunFile, bound: Bound, where: Any) -> list[DtmError]:
+    """What a soup's `overrides` say is said of `train.args`, and is checked as that is."""
+    train, errors = file.config.train, list[DtmError]()
+    for number, override in enumerate(bound.settings.get("overrides", [])):
+        place = f"overrides.{number}"
+        if not isinstance(override, dict):
+            errors.append(ConfigError(f"{override!r} is no mapping of train.args", where=where(place)))
+            continue
+        _, wrong = check_settings(
+            override, train.lora, train.same_adapter_init,
+            lambda key, place=place: where(f"{place}.{key.removeprefix('train.args.')}"),
+        )  # fmt: skip
+        errors += wrong
+    return errors
+
+
+def _portion(file: RunFile, bound: Bound, where: Any) -> list[DtmError]:
+    """A setting that names a portion, which the property `portion` tells, names one that there will be."""
+    setting, k = bound.method.properties.get("portion"), file.config.disperse.k
+    value = bound.settings[setting] if setting else None
+    if isinstance(value, int) and value >= k:
+        return [ConfigError(f"there is no portion {value}: disperse.k is {k}, and they count from 0",
+                            where=where(setting))]  # fmt: skip
+    return []
+
+
+def _twice(file: RunFile) -> list[DtmError]:
+    """A model's name is its recipe's, so a recipe stands in a run once."""
+    names = [file.config.recipe.method, *(one.method for one in file.config.baselines)]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        return [ConfigError(f"{twice[0]!r} would be run twice", where=file.where("baselines"),
+                            mend="Name each recipe once, and none that is `recipe` already")]  # fmt: skip
+    return []

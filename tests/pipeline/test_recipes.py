@@ -1,0 +1,199 @@
+"""Each recipe on a tiny model, two steps a training, LoRA and full: what it made against fp64, and what it told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from dtm.foundations.launch import LocalLauncher
+from dtm.foundations.store import Artifact
+from dtm.pipeline import run
+from dtm.pipeline.rows import model_digest
+from dtm.report import validate
+from tests.pipeline.conftest import RUN, write_run
+
+TEXT = (
+    RUN.replace("method: kmeans, k: 2, dimensions: 8, on: both", "method: random, k: 2")
+    .replace("num_train_epochs: 1", "max_steps: 2")
+    .replace("lora_dropout: 0.1", "lora_dropout: 0.0")
+    .replace("models: [base, submodels, merged]", "models: [base]")
+)
+FULL = TEXT.replace("  lora: {r: 4, lora_alpha: 8, lora_dropout: 0.0}\n", "")
+
+
+@pytest.fixture(scope="module")
+def launcher():
+    with LocalLauncher(workers=1, threads=1) as one:
+        yield one
+
+
+@pytest.fixture(scope="module", params=["lora", "full"])
+def arms(request, launcher, inputs, tmp_path_factory):
+    """Run a recipe over one store; returns its results, its folder and the store's."""
+    out = tmp_path_factory.mktemp(request.param)
+    write_run(inputs, out)
+
+    def run_recipe(recipe, *settings):
+        shutil.rmtree(out / "run", ignore_errors=True)
+        path = write_run(inputs, out, TEXT if request.param == "lora" else FULL)
+        more = [f"recipe={recipe}", f"output_dir={out}/run", f"store={out}/store", *settings]
+        results = run(path, more, quiet=True, launcher=launcher)
+        validate(results)
+        return SimpleNamespace(all=results, store=out / "store", folder=out / "run", **results["results"],
+                               lora=request.param == "lora")  # fmt: skip
+
+    return run_recipe
+
+
+def weights(found, name):
+    """The model's weights in fp64, an adapter's update added to its base's."""
+    (row,) = [model for model in found.models if model["name"] == name]
+    places = {"merged": "merged", "baseline": f"baselines/{name}", "checkpoint": f"checkpoints/{name}"}
+    return dense(found, found.folder / places[row["role"]])
+
+
+def dense(found, folder):
+    if (folder / "model.safetensors").exists():
+        return {name: one.astype(np.float64) for name, one in load_file(folder / "model.safetensors").items()}
+    whole, adapter = base(found), load_file(folder / "adapter_model.safetensors")
+    for name in whole:
+        stem = "base_model.model." + name.removesuffix(".weight")
+        if f"{stem}.lora_A.weight" in adapter:
+            A, B = (adapter[f"{stem}.lora_{side}.weight"].astype(np.float64) for side in "AB")
+            whole[name] = whole[name] + 8 / 4 * (B @ A)
+    return whole
+
+
+def base(found):
+    (folder,) = [path.parent for path in found.store.glob("objects/*/manifest.json")
+                 if json.loads(path.read_text())["step"] == "prepare_base"]  # fmt: skip
+    return dense(found, folder)
+
+
+def trainings(found):
+    """Keys of trainings that were done, not taken out of a larger one."""
+    keys = set()
+    for path in found.store.glob("objects/*/manifest.json"):
+        manifest = json.loads(path.read_text())
+        if manifest["step"] == "train":
+            fields = {**manifest["settings"], "checkpoints": None}
+            keys.add(json.dumps([fields, manifest["inputs"], manifest["seed"]], sort_keys=True))
+    return keys
+
+
+def close(found, expected):
+    assert found.keys() == expected.keys()
+    for name, one in expected.items():
+        np.testing.assert_allclose(found[name], one, rtol=3e-7, atol=1e-8, err_msg=name)
+
+
+def final(found):
+    """The row of what the recipe made."""
+    return [model for model in found.models if model["role"] in ("merged", "baseline")][-1]
+
+
+def test_early_stopping_takes_the_best_checkpoint_on_dev_and_is_charged_with_all(arms):
+    found = arms("{name: early_stopping, checkpoints: 2}", "evaluate.models=[base, checkpoints]")
+    (choice,) = found.choices
+    assert choice["for"] == "early_stopping"
+    assert choice["on"] == "dev"
+    assert choice["metric"] == "minus the held-out loss"
+    scores = {one["name"]: one["score"] for one in choice["candidates"]}
+    losses = {row["model"]: row["loss"] for row in found.heldout if row["source"] == "all"}
+    assert scores == {name: -losses[name] for name in scores}
+    assert choice["chosen"] == max(scores, key=scores.__getitem__)
+    digests = {model["name"]: model["digest"] for model in found.models}
+    assert final(found)["name"] == "early_stopping"
+    assert digests["early_stopping"] == digests[choice["chosen"]]
+    assert final(found)["steps"] == 2
+
+
+def test_checkpoint_average_is_the_mean_of_the_late_ones(arms):
+    found = arms("{name: checkpoint_average, checkpoints: 2, share: 0.6}", "evaluate.models=[checkpoints]",
+                 "baselines=[{name: vanilla_sft, checkpoints: 2}]")  # fmt: skip
+    points = [weights(found, model["name"]) for model in found.models if model["role"] == "checkpoint"]
+    assert len(points) == 2
+    close(
+        weights(found, "checkpoint_average"),
+        {name: (points[0][name] + points[1][name]) / 2 for name in points[0]},
+    )
+    assert final(found)["steps"] == 2
+    late = arms("{name: checkpoint_average, checkpoints: 2, share: 0.5}")
+    close(weights(late, "checkpoint_average"), points[1])
+
+
+def test_wise_ft_is_on_the_line_and_its_alpha_may_be_chosen(arms):
+    found = arms("{name: wise_ft, alpha: 0.25}", "baselines=[vanilla_sft]")
+    start, end = base(found), weights(found, "vanilla_sft")
+    close(weights(found, "wise_ft"), {name: 0.75 * start[name] + 0.25 * end[name] for name in start})
+    assert final(found)["role"] == "merged"
+    assert found.all["merge"]["settings"]["alpha"] == 0.25
+    chosen = arms("{name: wise_ft, alpha: dev, grid: [0.0, 0.5, 1.0]}")
+    (choice,) = chosen.choices
+    assert [one["name"] for one in choice["candidates"]] == ["wise_ft@0", "wise_ft@0.5", "wise_ft@1"]
+    best = max(choice["candidates"], key=lambda one: one["score"])
+    assert choice["chosen"] == best["name"]
+    at = float(best["name"].split("@")[1])
+    close(weights(chosen, "wise_ft"), {name: (1 - at) * start[name] + at * end[name] for name in start})
+
+
+def test_uniform_soup_is_the_mean_of_its_ingredients_and_shares_vanillas_training(arms):
+    arms("vanilla_sft")
+    found = arms("{name: uniform_soup, learning_rates: [1.0e-3, 2.0e-3], seeds: [0, 1]}")
+    before = trainings(found)
+    learnt = [weights(arms("vanilla_sft", f"train.args.learning_rate={rate}"), "vanilla_sft")
+              for rate in ("1e-3", "2e-3")]  # fmt: skip
+    assert trainings(found) == before  # seed 0 is vanilla's own
+    assert final(found)["steps"] == 8
+    alone = arms("{name: uniform_soup, learning_rates: [1.0e-3, 2.0e-3]}")
+    close(
+        weights(alone, "uniform_soup"), {name: (learnt[0][name] + learnt[1][name]) / 2 for name in learnt[0]}
+    )
+
+
+def test_greedy_soup_follows_the_papers_algorithm(arms):
+    rates = ["1.0e-3", "2.0e-3", "1.0e-1"]
+    found = arms(f"{{name: greedy_soup, learning_rates: [{', '.join(rates)}]}}", "baselines=[vanilla_sft]")
+    first, *trials = found.choices
+    scores = {one["name"]: one["score"] for one in first["candidates"]}
+    order = sorted(scores, key=lambda name: -scores[name])
+    soup, best = [order[0]], scores[order[0]]
+    assert len(trials) == len(order) - 1
+    for name, trial in zip(order[1:], trials, strict=True):
+        larger, smaller = trial["candidates"]
+        assert smaller["score"] == pytest.approx(best, rel=1e-6)
+        assert larger["name"] == f"{smaller['name']} + {name}"
+        if larger["score"] >= smaller["score"]:
+            soup, best = [*soup, name], larger["score"]
+            assert trial["chosen"] == larger["name"]
+        else:
+            assert trial["chosen"] == smaller["name"]
+    assert final(found)["steps"] == 6
+    assert found.all["merge"]["models"] == soup
+
+
+def test_sequential_trains_on_from_where_the_portion_before_ended(arms):
+    found = arms("sequential")
+    assert final(found)["name"] == "sequential"
+    assert final(found)["steps"] == 4
+    keys = {stage["name"]: stage["key"] for stage in found.all["stages"]}
+    first, second = (manifest(found, keys[f"sequential-{k}"]) for k in (0, 1))
+    left = "merge sequential-0" if found.lora else "sequential-0"
+    assert first["inputs"]["base"] == manifest(found, keys["prepare base"])["model"]
+    assert second["inputs"]["base"] == manifest(found, keys[left])["model"]
+    if found.lora:
+        merged, adapter = (found.store / "objects" / keys[name] for name in (left, "sequential-0"))
+        close(dense(found, merged), dense(found, adapter))
+    again = arms("sequential")
+    assert all(stage["reused"] for stage in again.all["stages"])
+
+
+def manifest(found, key):
+    """What the store says of a step, and as `model` the digest that steps behind it have of its model."""
+    content = json.loads((found.store / "objects" / key / "manifest.json").read_text())
+    return {**content, "model": model_digest(Artifact(key, found.store / "objects" / key, content))}
