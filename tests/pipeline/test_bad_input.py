@@ -97,6 +97,15 @@ MISTAKES = {
         ("dev:", "recipe: {name: uniform_soup, overrides: [{weight_decay: 0.1}, {weight_decai: 0}]}\ndev:"),
         r"recipe.overrides.1.weight_decai: there is no setting of SFTConfig 'weight_decai'.*'weight_decay'",
     ),
+    "a sub-model that there is not": (
+        ("dev:", "recipe: {name: submodel, index: 2}\ndev:"),
+        r"recipe.index: there is no portion 2: disperse.k is 2",
+    ),
+    "an ensemble in another engine": (
+        ("  models:", "  backend: {model: hf}\n  models:"),
+        ("dev:", "recipe: ensemble\ndev:"),
+        r"evaluate.backend: no backend can evaluate an ensemble",
+    ),
     "not YAML": (("base: model", "base: [model"), r"not valid YAML"),
     "a key twice": (("base: model", "base: model\nbase: other"), r"'base' is said twice"),
 }  # fmt: skip

@@ -70,9 +70,14 @@ def dense(found, folder):
 
 
 def base(found):
+    return dense(found, prepared(found))
+
+
+def prepared(found):
+    """The folder of the prepared base."""
     (folder,) = [path.parent for path in found.store.glob("objects/*/manifest.json")
                  if json.loads(path.read_text())["step"] == "prepare_base"]  # fmt: skip
-    return dense(found, folder)
+    return folder
 
 
 def trainings(found):
@@ -197,3 +202,68 @@ def manifest(found, key):
     """What the store says of a step, and as `model` the digest that steps behind it have of its model."""
     content = json.loads((found.store / "objects" / key / "manifest.json").read_text())
     return {**content, "model": model_digest(Artifact(key, found.store / "objects" / key, content))}
+
+
+def test_norm_matched_is_vanilla_at_the_distance_of_the_merge(arms):
+    found = arms("norm_matched", "baselines=[vanilla_sft, disperse_then_merge]")
+    start, vanilla = base(found), weights(found, "vanilla_sft")
+    merged, matched = weights(found, "disperse_then_merge"), weights(found, "norm_matched")
+    alpha = distance(merged, start) / distance(vanilla, start)
+    assert 0 < alpha < 1
+    assert found.all["merge"]["settings"]["alpha"] == pytest.approx(alpha, rel=1e-5)
+    close(matched, {name: start[name] + alpha * (vanilla[name] - start[name]) for name in start})
+    assert distance(matched, start) == pytest.approx(distance(merged, start), rel=1e-4)
+    assert final(found)["steps"] == 6
+
+
+def distance(one, other):
+    """The Euclidean norm of the difference of all weights, in fp64."""
+    return np.sqrt(sum(np.square(one[name] - other[name]).sum() for name in one))
+
+
+def test_a_sub_model_alone_and_the_mean_over_them(arms):
+    alone = [arms(f"{{name: submodel, index: {k}}}") for k in (0, 1)]
+    mean = arms("submodel")
+    losses = [loss(found, "submodel") for found in alone]
+    assert losses[0] != losses[1]
+    assert loss(mean, "submodel") == pytest.approx(sum(losses) / 2, rel=1e-12)
+    rows = [[row for row in found.scores if row["model"] == "submodel"] for found in (*alone, mean)]
+    for one, other, both in zip(*rows, strict=True):
+        assert both["value"] == pytest.approx((one["value"] + other["value"]) / 2)
+        assert both["n"] == one["n"]
+    assert final(mean)["steps"] == 2
+    assert final(mean)["tokens"] == sum(final(found)["tokens"] for found in alone) // 2
+    assert not (mean.folder / "baselines").exists()
+
+
+def loss(found, name):
+    return next(row["loss"] for row in found.heldout if row["model"] == name and row["source"] == "all")
+
+
+def test_the_ensemble_averages_probabilities_not_weights(arms):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from dtm.foundations.types import Examples
+
+    found = arms(
+        "ensemble", "baselines=[disperse_then_merge]", "evaluate.models=[base, submodels, baselines]"
+    )
+    parts = [dense(found, found.folder / "submodels" / str(k)) for k in (0, 1)]
+    model = AutoModelForCausalLM.from_pretrained(prepared(found), dtype=torch.float64)
+    (rows,) = found.store.glob("objects/*/dev.arrow")
+    total, count = 0.0, 0
+    for row in Examples.open(rows).rows():
+        shares = []
+        for part in parts:
+            model.load_state_dict({name: torch.from_numpy(one) for name, one in part.items()}, strict=False)
+            model.tie_weights()
+            with torch.no_grad():
+                shares.append(model(torch.tensor([row["input_ids"]])).logits[0].softmax(-1))
+        logs = ((shares[0] + shares[1]) / 2).log()
+        for place, said in enumerate(row["assistant_mask"]):
+            if said:
+                total, count = total - float(logs[place - 1, row["input_ids"][place]]), count + 1
+    assert loss(found, "ensemble") == pytest.approx(total / count, rel=1e-5)
+    assert loss(found, "ensemble") != pytest.approx(loss(found, "disperse_then_merge"), rel=1e-6)
+    assert final(found)["steps"] == 4

@@ -26,7 +26,8 @@ Progress = Callable[[dict[str, Any]], None]
 def evaluate(job: dict[str, Any], progress: Progress | None = None) -> dict[str, Any]:
     """Score a model on a task and write what it answered to each item.
 
-    `job` holds model (folder), adapter (folder or None), task (a `Task.spec`), output (folder), and
+    `job` holds model (folder), adapter (folder or None), or instead `parts`, a list of {model, adapter} that
+    answer together, task (a `Task.spec`), output (folder), and
     optionally chat (False), batch_size (8), max_length (tokens; the model's), device ("cpu"), dtype
     ("auto"), seed (0), threads (torch's), backend ({model, model_args} of lm-eval's registry).
 
@@ -67,7 +68,7 @@ def _language_model(job: dict[str, Any], progress: Progress | None) -> Any:
         if job.get("chat") and not tokenizer.chat_template:
             raise ModelError(
                 "the tokenizer has no chat template, and `format: chat` needs one",
-                where=job["model"],
+                where=job.get("model"),
                 mend="Evaluate with `format: raw`",
             )
         size, length = job.get("batch_size") or 8, job.get("max_length")
@@ -80,6 +81,9 @@ def _backend_model(job: dict[str, Any], name: str, settings: dict[str, Any]) -> 
     import lm_eval.models  # noqa: F401 - fills the registry
     from lm_eval.api.registry import get_model
 
+    if job.get("parts"):
+        raise ConfigError(f"backend {name!r} cannot evaluate an ensemble", where="evaluate.backend",
+                          mend="Leave `backend` out")  # fmt: skip
     if name == "hf" and job.get("adapter"):
         settings = {"peft": job["adapter"], **settings}
     elif job.get("adapter"):

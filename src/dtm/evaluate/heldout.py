@@ -22,7 +22,7 @@ def response_loss(
 ) -> dict[str, Any]:
     """Mean negative log likelihood of the response tokens of rendered rows.
 
-    `job` holds model, adapter, output (folders), examples (path of a rendered `Examples` file), and
+    `job` holds model, adapter (or parts), output (folders), examples (path of a rendered `Examples` file), and
     optionally batch_tokens (2048 padded positions a batch), device, dtype, threads.
 
     A row's loss is the sum, in nats, over the tokens that its assistant mask marks; its first token is
@@ -46,7 +46,7 @@ def response_loss(
         for index, loss in zip(indices, _losses(model, examples.take(indices)), strict=True):
             if not math.isfinite(loss[0]):
                 raise ModelError(f"the loss of row {index + 1} is not finite, so the model is broken",
-                                 where=job["adapter"] or job["model"])  # fmt: skip
+                                 where=job.get("adapter") or job.get("model"))  # fmt: skip
             losses[index] = loss
         done += len(indices)
         if progress:

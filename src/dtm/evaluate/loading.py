@@ -17,15 +17,18 @@ def model_and_tokenizer(job: dict[str, Any]) -> tuple[Any, Any]:
     """The causal model of a job in `eval` mode, its adapter merged in memory, and its tokenizer.
 
     The job's `model` is a folder, `adapter` a PEFT folder or None, `dtype` a torch name or "auto", `options`
-    what else from_pretrained takes. Only the model of the last job is kept. Raises MissingInput or ModelError.
+    what else from_pretrained takes. Instead of the first two there may be `parts`, a list of such pairs: the
+    model is then their ensemble. Only the model of the last job is kept. Raises MissingInput or ModelError.
     """
-    folder, adapter = Path(job["model"]), Path(job["adapter"]) if job.get("adapter") else None
+    places = [_places(one) for one in job.get("parts") or [job]]
     dtype, device = job.get("dtype") or "auto", job.get("device") or "cpu"
     options = {**(job.get("options") or {}), "dtype": dtype}
-    key = (_stamp(folder), _stamp(adapter) if adapter else None, canonical(options), device)
+    stamps = [(_stamp(folder), _stamp(adapter) if adapter else None) for folder, adapter in places]
+    key = (*stamps, canonical(options), device)
     if key not in _kept:
         _kept.clear()  # before loading, or two models are in memory at once
-        _kept[key] = _load(folder, adapter, options, device)
+        loaded = [_load(folder, adapter, options, device) for folder, adapter in places]
+        _kept[key] = _together(loaded) if job.get("parts") else loaded[0]
     return _kept[key]
 
 
@@ -39,6 +42,17 @@ def lent(job: dict[str, Any]) -> Iterator[Any]:
         yield model_and_tokenizer(job)[0]
     finally:
         _kept.clear()
+
+
+def _places(job: dict[str, Any]) -> tuple[Path, Path | None]:
+    return Path(job["model"]), Path(job["adapter"]) if job.get("adapter") else None
+
+
+def _together(loaded: list[tuple[Any, Any]]) -> tuple[Any, Any]:
+    """The ensemble of the models, and the tokenizer that all of them have."""
+    from dtm.evaluate.ensemble import Ensemble
+
+    return Ensemble([model for model, _ in loaded]), loaded[0][1]
 
 
 def _load(folder: Path, adapter: Path | None, options: dict[str, Any], device: str) -> tuple[Any, Any]:

@@ -73,6 +73,11 @@ class Artifact:
         """What the step reported about itself: rows, tokens, steps, ..."""
         return self.manifest["facts"]
 
+    @property
+    def pending(self) -> bool:
+        """Whether it only stands for what a planned step will make."""
+        return self.manifest.get("pending", False)
+
 
 class Claim:
     """The right to work on a key, until `publish` or `release`."""

@@ -33,7 +33,8 @@ def _bind(file: RunFile, key: str, recipe: Recipe) -> Bound:
         return file.where(f"{key}.{name or 'name'}")
 
     bound = registry("recipe").bind(recipe.method, recipe.own, where=where)
-    errors = [*_dev(file, bound, where), *_overrides(file, bound, where), *_portion(file, bound, where)]
+    errors = [*_dev(file, bound, where), *_overrides(file, bound, where), *_portion(file, bound, where),
+              *_backend(file, bound)]  # fmt: skip
     if errors:
         raise several(errors)
     return bound
@@ -73,6 +74,14 @@ def _portion(file: RunFile, bound: Bound, where: Any) -> list[DtmError]:
     if isinstance(value, int) and value >= k:
         return [ConfigError(f"there is no portion {value}: disperse.k is {k}, and they count from 0",
                             where=where(setting))]  # fmt: skip
+    return []
+
+
+def _backend(file: RunFile, bound: Bound) -> list[DtmError]:
+    """What has the property `ensemble` is evaluated by us, since no other engine knows such a model."""
+    if bound.method.properties.get("ensemble") and file.config.evaluate.backend is not None:
+        return [ConfigError("no backend can evaluate an ensemble", where=file.where("evaluate.backend"),
+                            mend="Leave it out")]  # fmt: skip
     return []
 
 

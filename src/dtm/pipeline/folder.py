@@ -36,7 +36,7 @@ def show_models(run: Run, models: Sequence[tuple[Model, str]]) -> None:
     for model, role in models:
         if role == "merged":
             shown[folder / "merged"] = model
-        elif role in ("baseline", "checkpoint"):
+        elif role in ("baseline", "checkpoint") and not model.parts:  # these have no files of their own
             shown[folder / f"{role}s" / model.name] = model
     for place in (folder / "merged", *(one for kind in KINDS for one in folder.glob(f"{kind}/*"))):
         if place not in shown:

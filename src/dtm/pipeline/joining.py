@@ -10,7 +10,7 @@ from dtm.foundations.registry import registry
 from dtm.foundations.seeds import derive
 from dtm.foundations.store import Step
 from dtm.foundations.types import Model
-from dtm.pipeline import building, weighing
+from dtm.pipeline import building, norms, weighing
 from dtm.pipeline.estimates import merge_needs
 from dtm.pipeline.rows import Rows, model_digest
 from dtm.pipeline.weighing import Merging
@@ -53,6 +53,17 @@ def materialise(run: Run, model: Model) -> Model:
     merging = Merging(section, bound, materialise(run, model.adapter_of), (model,))
     made = _merged(run, merging, [1.0], model.name)
     return Model(model.name, made.folder, model_digest(made), tokens=model.tokens, steps=model.steps)
+
+
+def update_norm(run: Run, model: Model) -> float:
+    """The Euclidean norm of the model's update of the run's base; 1 in planning, where it is not known yet."""
+    base, model = run.base(), model if _sits_on(model, run.base()) else materialise(run, model)
+    step = Step("update_norm", inputs={"base": base.digest, "model": model.digest})
+    made = run.steps.make(
+        f"norm of {model.name}", "distance from the base", step,
+        lambda claim: {"norm": norms.update_norm(base.folder, model.folder)}, heavy=True,
+    )  # fmt: skip
+    return made.facts.get("norm", 1.0)
 
 
 def _sits_on(model: Model, base: Model) -> bool:

@@ -183,6 +183,21 @@ class Run:
         """The model as a whole one, its adapter merged into what it was trained on."""
         return joining.materialise(self, model)
 
+    def update_norm(self, model: Model) -> float:
+        """How far the model is from the run's base: the Euclidean norm over all weights, in fp64."""
+        self._stop_after("train")
+        return joining.update_norm(self, model)
+
+    def ensemble(self, models: Sequence[Model], *, name: str) -> Model:
+        """What answers with the mean of the models' next-token probabilities: it has no weights, only `parts`."""
+        self._stop_after("train")
+        return evaluating.together(models, evaluating.ENSEMBLE, name)
+
+    def mean_score(self, models: Sequence[Model], *, name: str) -> Model:
+        """What scores, on every item, the mean of the models' scores: it has no weights, only `parts`."""
+        self._stop_after("train")
+        return evaluating.together(models, evaluating.MEAN, name)
+
     def select(
         self, candidates: Sequence[Model], on: Literal["dev"] = "dev", *, name: str | None = None
     ) -> Model:
