@@ -26,6 +26,9 @@ def test_without_one_of_two_is_the_other_sub_model(undisturbed, tmp_path, monkey
     monkeypatch.chdir(tmp_path)  # relative paths are relative to neither this folder nor the run folder
     found = attribute(moved, quiet=True)
     assert json.loads((moved / "attribution.json").read_text()) == found
+    shown = json.loads((moved / "results.json").read_text())
+    assert shown["attribution"] == found
+    assert 'id="attribution"' in (moved / "report.html").read_text()
     results = results_of(undisturbed)["results"]
     losses = {(row["model"], row["source"]): row["loss"] for row in results["heldout"]}
     scores = {(row["model"], row["task"]): row["value"] for row in results["scores"] if row["primary"]}

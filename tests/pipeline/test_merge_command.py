@@ -39,6 +39,9 @@ def test_merges_with_facts_and_inspection(merge_file, tmp_path):
     facts = json.loads(done.stdout)
     assert facts["method"] == "task_arithmetic"
     assert len(facts["inspection"]["overall"]["shares"]) == 2
+    drawn = (tmp_path / "out" / "inspection.html").read_text()
+    assert f"{facts['inspection']['overall']['norms'][1]:.4g}" in drawn
+    assert "model.layers.1.mlp.up_proj.weight" in drawn
     base, one, other = (load_file(merge_file.parent / f"model-{k}/model.safetensors") for k in range(3))
     for name, merged in load_file(tmp_path / "out" / "model.safetensors").items():
         start = base[name].astype(np.float64)

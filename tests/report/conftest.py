@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.report import insight
+
 HOSTILE = '</script><script>window.pwned=1</script><img src=x onerror="window.pwned=1">\'"{{7*7}}&amp;'
 TASKS = ("facts_choice", "facts_recall", "arithmetic", "format_following", "arc_easy", "piqa", "openbookqa",
          "svamp", "winogrande", "sciq", "boolq", "hellaswag")  # fmt: skip
@@ -65,12 +67,18 @@ def make(
         "curves": [_curve(random_, model, points) for model in models
                    if model["role"] in ("baseline", "submodel")],
         "merge": {"method": "linear", "settings": {"density": 0.5}, "weights": [1 / k] * k, "space": "weight",
-                  "export": "model", "paper": "arXiv:2405.13432", "tensors": 272, "dtype": "float32"},
+                  "export": "model", "paper": "arXiv:2405.13432", "tensors": 272, "dtype": "float32",
+                  "inspection": without_tensors(insight.inspection(k)), "search": insight.search(k)},
+        "attribution": insight.attribution(k),
         "stages": [{"name": name, "what": f"{name} everything", "seconds": seconds, "reused": name == "load",
                     "tokens": 412_332 if name == "train" else None,
                     "steps": 90 * k if name == "train" else None}
                    for name, seconds in stages],
     }  # fmt: skip
+
+
+def without_tensors(found: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in found.items() if name != "tensors"}
 
 
 def _portion(random_: random.Random, index: int, origins: list[str]) -> dict[str, Any]:
@@ -173,9 +181,9 @@ def poison(value: Any, text: str = HOSTILE) -> Any:
     if isinstance(value, dict):
         return {
             key: {f"{name}{text}": poison(item[name], text) for name in item}
-            if key in ("sources", "versions") and isinstance(item, dict)
+            if key in ("sources", "versions", "layers") and isinstance(item, dict)
             else item
-            if key in ("role", "format", "kind")
+            if key in ("role", "format", "kind", "verdict") or (key == "search" and isinstance(item, str))
             else poison(item, text)
             for key, item in value.items()
         }

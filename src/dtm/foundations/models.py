@@ -17,6 +17,7 @@ from dtm.foundations.errors import MissingInput, ModelError
 from dtm.foundations.files import link, read_json, write_json
 from dtm.foundations.store import Claim, Digests
 
+NOTES = ("training.json", "inspection.json")  # what we write beside a model about how it came to be
 HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(@[\w.-]+)?$")
 
 
@@ -36,9 +37,8 @@ class Located:
 
 def is_model_file(name: str) -> bool:
     """Files of a checkpoint folder that a model is made of; pickles and notes are not."""
-    return "/" not in name and name.endswith(
-        (".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken")
-    )
+    endings = (".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken")
+    return "/" not in name and name not in NOTES and name.endswith(endings)
 
 
 def locate(name: str, root: Path, *, where: object = "base") -> Located:

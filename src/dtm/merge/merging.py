@@ -33,18 +33,19 @@ def merge_models(
     allow_nonfinite: bool = False,
     progress: Callable[[int, int], None] | None = None,
     card: Mapping[str, Any] | None = None,
+    inspect: bool = False,
 ) -> dict[str, Any]:
     """Merge models into the folder `output` and return the facts of it.
 
     An existing folder, empty or with what a killed run of the same merge left, is written into; else the work is
     done in `OUTPUT.tmp`, which is renamed at the end. `progress(done, total)` counts values. `weights` and
-    `statistics`: see `plan_merge`; `card`: see `output.model_card`.
+    `statistics`: see `plan_merge`; `card`: see `output.model_card`; `inspect`: see `execute`.
     """
     output = Path(output)
     plan = plan_merge(base=base, models=models, method=method, weights=weights, space=space, export=export,
                       dtype=dtype, statistics=statistics)  # fmt: skip
     return execute(plan, output, threads=threads, seed=seed, allow_nonfinite=allow_nonfinite, progress=progress,
-                   card=card)  # fmt: skip
+                   card=card, inspect=inspect)  # fmt: skip
 
 
 def execute(
@@ -58,7 +59,7 @@ def execute(
     card: Mapping[str, Any] | None = None,
     inspect: bool = False,
 ) -> dict[str, Any]:
-    """Do what a plan says; with `inspect`, also write `inspection.json` (see `inspection`).
+    """Do what a plan says; with `inspect`, also write `inspection.json` (see `inspection`), the facts' `inspection`.
 
     Raises ResourceError on a full disk, ModelError on NaN or infinity: nothing is left that looks like a model.
     """

@@ -108,6 +108,7 @@ def _on_dev(this: Run, made: Made) -> dict[str, DevScore]:
 
 def _finish(this: Run, made: Made, evaluated: Any, on_dev: Any, command: str) -> dict[str, Any]:
     """Readable names, results.json, report.html; `steps.json` last, for the next plan."""
+    from dtm.pipeline.attribute import attached
     from dtm.report import render
 
     models = made.shown(this.checked)
@@ -115,6 +116,7 @@ def _finish(this: Run, made: Made, evaluated: Any, on_dev: Any, command: str) ->
     folder.show_models(this, models)
     folder.show_evaluation(this, evaluated)
     results = assemble(this, models, evaluated, on_dev, command=command)
+    results = attached(results, this.steps.folder)
     write_json(this.steps.folder / "results.json", results)
     render(results, this.steps.folder)
     this.steps.save(whole=this.until == STAGES[-1])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dtm.foundations.errors import ConfigError, StoreError
-from dtm.foundations.files import write_json
+from dtm.foundations.files import read_json, write_json
 from dtm.foundations.launch import LocalLauncher
 from dtm.foundations.seeds import derive
 from dtm.foundations.statistics import bootstrap_ratio
@@ -24,6 +24,7 @@ from dtm.pipeline.verbs import Run
 from dtm.pipeline.weighing import Merging
 
 FORMAT, LEVEL = 1, 0.95
+FILE = "attribution.json"
 WITHOUT = "dtm.pipeline.attribute:without"
 NOTE = (
     "difference = all portions - without this one, on the same items, with a 95 % interval; of the loss, the sign is "
@@ -34,8 +35,8 @@ NOTE = (
 def attribute(run_folder: Path | str, *, quiet: bool = False) -> dict[str, Any]:
     """Merge without each portion, score on the run's tasks, write `attribution.json` and return its content.
 
-    The other sub-models keep their weights. Raises StoreError where a sub-model is no longer in the store,
-    ConfigError where the run has fewer than two.
+    The run's results.json and report get it too. The other sub-models keep their weights. Raises StoreError where a
+    sub-model is no longer in the store, ConfigError where the run has fewer than two.
     """
     folder = Path(run_folder).expanduser()
     checked = check(file := reopen(folder))
@@ -53,12 +54,33 @@ def attribute(run_folder: Path | str, *, quiet: bool = False) -> dict[str, Any]:
         display.close()
         launcher.close()
     result = {
-        "format": FORMAT, "note": NOTE, "weights": merged.facts["merge"]["weights"],
+        "format": FORMAT, "note": NOTE, "merged": merged.digest, "weights": merged.facts["merge"]["weights"],
         "portions": [_portion(number, rows) for number, rows in enumerate(run.portions)],
         "tasks": _tasks(run, evaluated, artifacts), "heldout": _heldout(run, evaluated, artifacts),
     }  # fmt: skip
-    write_json(folder / "attribution.json", result)
+    write_json(folder / FILE, result)
+    _show_in_report(folder)
     return result
+
+
+def attached(results: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Results with the attribution that stands in their run folder, if it is of the same merged model."""
+    try:
+        found = read_json(folder / FILE)
+    except (OSError, ValueError):
+        return results
+    merged = [model["digest"] for model in results["results"]["models"] if model["role"] == "merged"]
+    return {**results, "attribution": found} if found.get("merged") in merged else results
+
+
+def _show_in_report(folder: Path) -> None:
+    """Draw the run's report again with the attribution in it, where the run has one."""
+    from dtm.report import render
+
+    if (folder / "results.json").exists():
+        results = attached(read_json(folder / "results.json"), folder)
+        write_json(folder / "results.json", results)
+        render(results, folder)
 
 
 def without(job: dict[str, Any], progress: Any) -> dict[str, Any]:

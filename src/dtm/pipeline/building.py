@@ -162,12 +162,14 @@ def merge(
     licences = sorted({entry["license"] for entry in checked.config.data if entry.get("license")})
     names, section = [model.name for model in merging.models], merging.section
     card = {"base_model": checked.config.base, "models": names, "license": licences}
-    return merge_models(
+    facts = merge_models(
         base=merging.base.folder, models=[model.folder for model in merging.models], output=claim.output,
         method=merging.bound, weights=weights, space=section.space, export=section.export, dtype=section.dtype,
         statistics=merging.statistics_files or None, seed=seed, threads=checked.threads, progress=progress,
-        card=card,
+        card=card, inspect=section.export == "model" and len(names) > 1,
     )  # fmt: skip
+    facts.get("inspection", {}).pop("tensors", None)  # they stand in inspection.json; results.json holds layers
+    return facts
 
 
 def _split(examples: Examples, fraction: float, seed: int) -> tuple[Examples, Examples]:

@@ -77,7 +77,7 @@ def _merged(run: Run, merging: Merging, weights: list[float], name: str) -> Any:
     count = len(merging.models)
     return run.steps.make(
         label, f"{merging.bound.method.name} of {count} model{'s' if count > 1 else ''}",
-        Step("merge", {**merging.settings, "weights": weights}, merging.inputs, seed, {"device": "cpu"}, version=3),
+        Step("merge", {**merging.settings, "weights": weights}, merging.inputs, seed, {"device": "cpu"}, version=4),
         lambda claim: building.merge(run.checked, merging, weights, seed, claim, run.progress(label)),
         heavy=True, needs=merge_needs(merging.base, section.export) if run.steps.planning else {},
     )  # fmt: skip

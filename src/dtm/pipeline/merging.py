@@ -20,6 +20,8 @@ def merge_file(
 ) -> dict[str, Any]:
     """Carry out or plan a merge file, with a bar on standard error unless `quiet`; returns its facts.
 
+    What `inspect` measures stands in the folder as inspection.json and, drawn, as inspection.html.
+
     Raises DtmError for all that a user can mend.
     """
     from dtm.merge.command import run
@@ -29,12 +31,17 @@ def merge_file(
     if not dry_run:
         display.start(label, "merging")
     try:
-        return run(
+        facts = run(
             file, out, dry_run=dry_run, inspect=inspect, allow_nonfinite=allow_nonfinite, threads=threads,
             progress=lambda done, total: display.update(label, done, total),
         )  # fmt: skip
     finally:
         display.close()
+    if "inspection" in facts:
+        from dtm.report import render_inspection
+
+        render_inspection(facts, out)
+    return facts
 
 
 def show(facts: dict[str, Any], out: Path) -> str:
@@ -56,7 +63,7 @@ def show(facts: dict[str, Any], out: Path) -> str:
         return "\n".join([*lines, "nothing was written"])
     if "inspection" in facts:
         lines += _overall(facts["inspection"]["overall"])
-        lines.append(f"inspection: {out / 'inspection.json'}")
+        lines.append(f"inspection: {out / 'inspection.html'}, and the numbers in inspection.json")
     return "\n".join([*lines, f"{out}, in {duration(facts['seconds'])}"])
 
 

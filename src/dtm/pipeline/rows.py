@@ -11,7 +11,6 @@ from dtm.foundations.models import is_model_file
 from dtm.foundations.store import Artifact
 from dtm.foundations.types import Examples
 
-NO_MODEL = ("training.json",)  # files of a model's folder that say how it was made
 
 
 @dataclass(frozen=True)
@@ -44,5 +43,5 @@ def rows_of(name: str, artifact: Artifact, file: str, facts: dict[str, Any], par
 def model_digest(artifact: Artifact) -> str:
     """A digest of what the model is: weights, config, tokenizer - not its card or its loss curve."""
     files = {name: digest for name, digest in artifact.manifest["files"].items()
-             if is_model_file(name) and name not in NO_MODEL}  # fmt: skip
+             if is_model_file(name)}  # fmt: skip
     return text_digest(canonical(files)) if files else artifact.digest

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dtm.foundations.files import write_text
-from dtm.report import figures, sections, wording
+from dtm.report import attribution, figures, merging, sections, wording
 from dtm.report.board import ALPHA, board
 from dtm.report.curves import curves
 from dtm.report.schema import complete, validate
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 HERE = Path(__file__).parent
+STYLES = ("page.css", "merging.css")
 
 
 def render(results: dict[str, Any], folder: Path) -> Path:
@@ -41,7 +42,7 @@ def page(results: dict[str, Any]) -> str:
     colours = sections.colours(scores)
     lines = results["statement"] or statement(results)
     script = (HERE / "page.js").read_text(encoding="utf-8")
-    text = _template().render(
+    text = template("page.html.jinja").render(
         run=results["run"],
         headline=lines[0],
         statement=lines[1:],
@@ -57,17 +58,21 @@ def page(results: dict[str, Any]) -> str:
         data=sections.data(results),
         stages=sections.stages(results),
         merge=sections.merge(results, scores),
+        updates=merging.updates(results["merge"]["inspection"], scores.of_role("submodel")),
+        search=merging.search(results["merge"]["search"], scores.of_role("submodel")),
+        attribution=attribution.attribution(results["attribution"]),
         alpha=ALPHA,
         script=script,
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        style=(HERE / "page.css").read_text(encoding="utf-8"),
+        style="".join((HERE / name).read_text(encoding="utf-8") for name in STYLES),
     )
     # a lone surrogate from a broken row cannot be written as UTF-8
     return text.encode("utf-8", "replace").decode()
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """A template beside this file, everything in it escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -83,4 +88,4 @@ def _template() -> Template:
     environment.filters |= {
         name: getattr(wording, name) for name in ("count", "short", "loss", "probability", "plural")
     }
-    return environment.get_template("page.html.jinja")
+    return environment.get_template(name)

@@ -10,54 +10,25 @@ import math
 from typing import Any
 
 from dtm.foundations.errors import DataError, DtmError, several
+from dtm.report.fields import HIGH as _HIGH
+from dtm.report.fields import LOW as _LOW
+from dtm.report.fields import PROMPT as _PROMPT
+from dtm.report.fields import count as _count
+from dtm.report.fields import field as _field
+from dtm.report.fields import flag as _flag
+from dtm.report.fields import items as _list
+from dtm.report.fields import number as _number
+from dtm.report.fields import record as _object
+from dtm.report.fields import required as _name
+from dtm.report.fields import row as _row
+from dtm.report.fields import text as _text
+from dtm.report.merging_schema import ATTRIBUTION, INSPECTION, SEARCH
 
 FORMAT = 1
 WORDS = {"object": "an object", "array": "a list", "string": "text", "number": "a number",
          "integer": "a whole number", "boolean": "true or false", "null": "null"}  # fmt: skip
 
 
-def _field(kind: str, description: str, **more: Any) -> dict[str, Any]:
-    return {"type": [kind, "null"], "description": description, **more}
-
-
-def _text(description: str, **more: Any) -> dict[str, Any]:
-    return _field("string", description, **more)
-
-
-def _number(description: str, **more: Any) -> dict[str, Any]:
-    return _field("number", description, **more)
-
-
-def _count(description: str) -> dict[str, Any]:
-    return _field("integer", description, minimum=0)
-
-
-def _flag(description: str) -> dict[str, Any]:
-    return _field("boolean", description)
-
-
-def _name(description: str, **more: Any) -> dict[str, Any]:
-    """Text that must be there."""
-    return {"type": "string", "description": description, **more}
-
-
-def _list(description: str, items: dict[str, Any]) -> dict[str, Any]:
-    return _field("array", description, items=items)
-
-
-def _object(description: str, properties: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
-    """An object; the fields made by `_name` are required, further fields are allowed."""
-    properties = properties or {}
-    required = [name for name, field in properties.items() if field["type"] == "string"]
-    return _field("object", description, properties=properties, required=required, **more)
-
-
-def _row(properties: dict[str, Any]) -> dict[str, Any]:
-    return {**_object("", properties), "type": "object"}
-
-
-_LOW, _HIGH = _number("lower end of the 95% interval"), _number("upper end of the 95% interval")
-_PROMPT = _text("how items were put to the model", enum=["raw", "chat", None])
 
 RESULTS_SCHEMA: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -211,7 +182,10 @@ RESULTS_SCHEMA: dict[str, Any] = {
             "space": _text("`weight` (exact updates) or `adapter` (average of the factors)"),
             "export": _text("`model` or `adapter`"),
             "paper": _text("source of the method"),
+            "inspection": INSPECTION,
+            "search": SEARCH,
         }),
+        "attribution": ATTRIBUTION,
         "stages": _list("what the run did, in order", _row({
             "name": _name("name of the stage"),
             "what": _text("the stage in a few words"),

@@ -11,6 +11,7 @@ from dtm.report.wording import MISSING, count, duration, plural, short
 
 BARS = 20  # stages with a bar
 LISTED = 6  # items of a list in the merge card
+DRAWN = ("weights", "inspection", "search")  # facts of the merge that have figures of their own
 
 
 def colours(scores: Board) -> dict[str, str]:
@@ -109,7 +110,7 @@ def merge(results: dict[str, Any], scores: Board) -> dict[str, Any] | None:
     """The merge card: weights as bars, everything else the engine said as name and text."""
     found, weights = results["merge"], results["merge"]["weights"]
     rest = {
-        name: value for name, value in found.items() if name != "weights" and value not in (None, "", {}, [])
+        name: value for name, value in found.items() if name not in DRAWN and value not in (None, "", {}, [])
     }
     if not rest and not weights:
         return None
