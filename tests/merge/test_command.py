@@ -235,7 +235,8 @@ def test_the_inspection_measures_updates_and_changes_no_byte(models):
     assert seen["model.safetensors"] == plain["model.safetensors"]
 
 
-def test_a_merge_that_was_killed_goes_on_after_its_last_whole_file(tmp_path):
+@pytest.mark.parametrize("inspect", [False, True])
+def test_a_merge_that_was_killed_goes_on_after_its_last_whole_file(tmp_path, inspect):
     folders = []
     for k in range(2):
         torch.manual_seed(k)
@@ -244,7 +245,8 @@ def test_a_merge_that_was_killed_goes_on_after_its_last_whole_file(tmp_path):
                 tmp_path / f"m{k}", {f"layers.{n}.w": torch.randn(300, 300) for n in range(4)}, shards=4
             )
         )
-    common = {"base": None, "models": folders, "method": registry("merge").bind("linear"), "weights": [1, 1]}
+    common = {"base": None, "models": folders, "method": registry("merge").bind("linear"), "weights": [1, 1],
+              "inspect": inspect}  # fmt: skip
     merge_models(output=tmp_path / "whole", **common)
     (tmp_path / "out").mkdir()
 
@@ -264,6 +266,33 @@ def test_a_merge_that_was_killed_goes_on_after_its_last_whole_file(tmp_path):
     merge_models(output=tmp_path / "out", progress=lambda done, total: seen.append(done), **common)
     assert first.stat().st_mtime_ns == before
     assert max(seen) <= 2 * 300 * 300
+    assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "whole")
+
+
+def test_a_merge_that_was_killed_unmeasured_is_measured_from_the_start(tmp_path):
+    folders = []
+    for k in range(2):
+        torch.manual_seed(k)
+        folders.append(
+            write_model(
+                tmp_path / f"m{k}", {f"layers.{n}.w": torch.randn(30, 30) for n in range(2)}, shards=2
+            )
+        )
+    common = {"base": None, "models": folders, "method": registry("merge").bind("linear"), "weights": [1, 1]}
+    merge_models(output=tmp_path / "whole", inspect=True, **common)
+    (tmp_path / "out").mkdir()
+
+    class Killed(BaseException):
+        """As a signal: nothing gets to clean up."""
+
+    def kill(done, total):
+        if done > total / 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        merge_models(output=tmp_path / "out", progress=kill, **common)
+    assert (tmp_path / "out/model-00001-of-00002.safetensors").exists()
+    merge_models(output=tmp_path / "out", inspect=True, **common)
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "whole")
 
 

@@ -16,7 +16,7 @@ from dtm.foundations.errors import ModelError
 from dtm.merge.arithmetic import Block
 from dtm.merge.checkpoint import Files
 from dtm.merge.direct import Direct, direct
-from dtm.merge.inspection import add, measure
+from dtm.merge.inspection import add, as_json, from_json, measure
 from dtm.merge.jobs import KEEP, Job, MergedFactors
 from dtm.merge.method import Pass, Place, Treatment, call
 from dtm.merge.planning import Plan
@@ -59,7 +59,7 @@ class Engine:
 
     def write(self, writer: Writer) -> None:
         """Make every shard that is not there yet."""
-        done = writer.finished()
+        done = {name for name in writer.finished() if self._recalled(name, writer)}
         if self._spans_model:
             self._scan_model()
         jobs = {job.name: job for job in self.plan.jobs}
@@ -69,9 +69,20 @@ class Engine:
                 with on_disk(writer.folder / shard.name):
                     for group in _groups([jobs[name] for name in shard.jobs]):
                         self._write_group(group, shard, writer)
+                if self.measures is not None:
+                    here = {name: self.measures[name] for name in shard.jobs if name in self.measures}
+                    writer.keep(shard, {name: as_json(total) for name, total in here.items()})
                 writer.end(shard)
         finally:
             self.pool.close()
+
+    def _recalled(self, shard: str, writer: Writer) -> bool:
+        """Whether a finished shard may stay: what it was measured to be, if that is asked for, is known."""
+        if self.measures is None:
+            return True
+        kept = writer.kept(shard)
+        self.measures |= {name: from_json(total) for name, total in (kept or {}).items()}
+        return kept is not None
 
     @property
     def _spans_model(self) -> bool:

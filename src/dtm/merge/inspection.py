@@ -69,5 +69,14 @@ def add(total: dict[str, Any], partial: Mapping[str, Any]) -> None:
             total[key] = value.copy() if isinstance(value, np.ndarray | list) else value
 
 
+def as_json(total: Mapping[str, Any]) -> dict[str, Any]:
+    """Sums of blocks as plain values, to the last bit."""
+    return {**total, "gram": total["gram"].tolist()}
+
+
+def from_json(total: Mapping[str, Any]) -> dict[str, Any]:
+    return {**total, "gram": np.array(total["gram"])}
+
+
 def _plain(values: Any) -> list[float]:
     return [float(f"{value:.6g}") for value in values]

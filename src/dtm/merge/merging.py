@@ -86,7 +86,10 @@ def execute(
         facts = plan.facts()
         with on_disk(folder):
             if engine.measures is not None:
-                facts["inspection"] = report(engine.measures, facts["models"])
+                in_order = {
+                    job.name: engine.measures[job.name] for job in plan.jobs if job.name in engine.measures
+                }
+                facts["inspection"] = report(in_order, facts["models"])
                 write_json(folder / INSPECTION, facts["inspection"])
             write_beside(folder, plan, card or {})
     except Exception:

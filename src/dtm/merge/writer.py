@@ -17,7 +17,7 @@ from dtm.foundations.files import canonical, read_json, sync_folder, text_digest
 from dtm.merge.planning import Plan
 from dtm.merge.shards import Shard
 
-JOURNAL, PARTIAL = ".merge-journal.json", ".partial"
+JOURNAL, PARTIAL, MEASURES = ".merge-journal.json", ".partial", ".measures.json"
 
 
 class Writer:
@@ -65,14 +65,28 @@ class Writer:
         self.close()
         os.replace(self.folder / (shard.name + PARTIAL), self.folder / shard.name)
 
+    def keep(self, shard: Shard, measures: Any) -> None:
+        """Note what was measured in the open shard, for a run that goes on behind it."""
+        path = self.folder / (shard.name + MEASURES)
+        self.written.append(path)
+        with on_disk(path):
+            write_json(path, measures)
+
+    def kept(self, name: str) -> Any:
+        """What was measured in that finished shard; None where nothing was."""
+        path = self.folder / (name + MEASURES)
+        self.written.append(path)
+        return read_json(path) if path.exists() else None
+
     def close(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
     def complete(self) -> None:
-        """Drop the journal: everything is there."""
-        (self.folder / JOURNAL).unlink(missing_ok=True)
+        """Drop the journal and what was noted beside it: everything is there."""
+        for name in (JOURNAL, *(shard.name + MEASURES for shard in self.plan.shards)):
+            (self.folder / name).unlink(missing_ok=True)
         sync_folder(self.folder)
 
     def discard(self) -> None:

@@ -12,7 +12,6 @@ from dtm.foundations.store import Artifact
 from dtm.foundations.types import Examples
 
 
-
 @dataclass(frozen=True)
 class Rows:
     """Examples in the store: one Arrow file of rendered rows.
