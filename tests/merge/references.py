@@ -7,6 +7,7 @@ get `uniform` [K, ...], which `splitmix` makes with Python's integers.
 from __future__ import annotations
 
 import hashlib
+import json
 from itertools import combinations
 
 import numpy as np
@@ -14,7 +15,21 @@ import numpy as np
 MASK = (1 << 64) - 1
 
 
-def splitmix(seed: int, model: int, tensor: str, count: int) -> np.ndarray:
+def identity(tensors: dict[str, np.ndarray], dtypes: dict[str, str]) -> str:
+    """What a dense model is called in keys: a hash of every tensor's name, dtype, shape and four pieces of 64 bytes."""
+    told = hashlib.sha256()
+    for name in sorted(tensors):
+        told.update(
+            json.dumps([name, dtypes[name], list(tensors[name].shape), None], separators=(",", ":")).encode()
+        )
+        raw = tensors[name].tobytes()
+        last = max(len(raw) - 64, 0)
+        for start in sorted({0, last // 3, last * 2 // 3, last}):
+            told.update(raw[start : start + 64])
+    return told.hexdigest()[:24] + ".0"
+
+
+def splitmix(seed: int, model: str, tensor: str, count: int) -> np.ndarray:
     """The documented generator, number by number: Steele, Lea and Flood's splitmix64 at key + index."""
     key = int.from_bytes(hashlib.sha256(f"{seed}/merge/{model}/{tensor}".encode()).digest()[:8], "big")
     found = []

@@ -109,7 +109,17 @@ def statistics_for(row, shapes, folder):
     return files, values
 
 
-def reference(name, row, tensor, base, models, settings, statistics, depth):
+def identities(models):
+    """What the sub-models are called in the keys of random numbers."""
+    bits = {torch.bfloat16: torch.int16}
+    raw = [{name: tensor.view(bits.get(tensor.dtype, tensor.dtype)).numpy() for name, tensor in one.items()}
+           for one in models]  # fmt: skip
+    short = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
+    return [references.identity(one, {name: short[tensor.dtype] for name, tensor in model.items()})
+            for one, model in zip(raw, models, strict=True)]  # fmt: skip
+
+
+def reference(name, row, tensor, base, models, settings, statistics, depth, called=()):
     """The fp64 reference of one tensor; what a method cannot treat is the weighted mean."""
     method = MERGE[name]
     base, models = base.double().numpy(), np.stack([model.double().numpy() for model in models])
@@ -122,7 +132,7 @@ def reference(name, row, tensor, base, models, settings, statistics, depth):
             return references.linear(base, models, weights)
         more["statistics"] = np.stack([one[tensor] for one in statistics])
     if row.random:
-        draws = [references.splitmix(0, k, tensor, base.size) for k in range(row.models)]
+        draws = [references.splitmix(0, model, tensor, base.size) for model in called]
         more["uniform"] = np.stack(draws).reshape(models.shape)
     if name == "lines":
         more["depth"] = depth
@@ -146,10 +156,11 @@ def test_each_tensor_is_the_paper_s(tmp_path, merged, name, settings, dtype):
     got = merged(name, settings=settings, base=folders[0], models=folders[1:], weights=WEIGHTS[: row.models].tolist(),
                  statistics=files, dtype="float32")  # fmt: skip
 
+    called = identities(models)
     for tensor in SHAPES:
         depth = int(tensor.split(".")[1]) / 2
         exact = reference(
-            name, row, tensor, base[tensor], [m[tensor] for m in models], settings, statistics, depth
+            name, row, tensor, base[tensor], [m[tensor] for m in models], settings, statistics, depth, called
         )
         exact = torch.from_numpy(np.asarray(exact))
         assert within_one_rounding(got[tensor], exact, slack=row.tolerance * float(exact.abs().max())), tensor
@@ -227,6 +238,7 @@ def test_streamed_on_any_threads_is_in_memory(tmp_path, name, settings):
         expected = merge_tensor(
             treatment, base[tensor].float().numpy(), np.stack([m[tensor].float().numpy() for m in models]),
             np.array(weights), settings_at(treatment, row.models, tensor, depth), name=tensor, depth=depth,
+            models=identities(models),
             inner_settings=treatment.inner and settings_at(treatment.inner, row.models, tensor, depth),
             statistics_K=statistics and np.stack([one[tensor] for one in statistics]).astype(np.float32),
         )  # fmt: skip

@@ -128,12 +128,12 @@ def test_uniform_is_splitmix64_and_uniform():
     from dtm.merge.random import Random
     from tests.merge.references import splitmix
 
-    drawn = Random(7, "a.weight", 0, 2, 300).uniform_K()
-    for k in range(2):
-        np.testing.assert_array_equal(drawn[k], splitmix(7, k, "a.weight", 300).astype(np.float32))
-    later = Random(7, "a.weight", 100, 2, 50).uniform_K()
+    drawn = Random(7, "a.weight", 0, ("one", "two"), 300).uniform_K()
+    for k, model in enumerate(("one", "two")):
+        np.testing.assert_array_equal(drawn[k], splitmix(7, model, "a.weight", 300).astype(np.float32))
+    later = Random(7, "a.weight", 100, ("one", "two"), 50).uniform_K()
     np.testing.assert_array_equal(later, drawn[:, 100:150])
-    many = Random(0, "b", 0, 1, 200_000).uniform_K()[0]
+    many = Random(0, "b", 0, ("one",), 200_000).uniform_K()[0]
     counts = np.histogram(many, bins=20, range=(0, 1))[0]
     chi_square = ((counts - 10_000) ** 2 / 10_000).sum()
     assert chi_square < 43.8  # 19 degrees of freedom, p = 0.001

@@ -16,9 +16,10 @@ from dtm.foundations.errors import ModelError
 from dtm.merge.arithmetic import Block
 from dtm.merge.checkpoint import Files
 from dtm.merge.direct import Direct, direct
+from dtm.merge.identity import identities
 from dtm.merge.inspection import add, as_json, from_json, measure
 from dtm.merge.jobs import KEEP, Job, MergedFactors
-from dtm.merge.method import Pass, Place, Treatment, call
+from dtm.merge.method import Pass, Place, Treatment, call, wants
 from dtm.merge.planning import Plan
 from dtm.merge.pool import Pool
 from dtm.merge.precision import MERGED, encode
@@ -51,6 +52,8 @@ class Engine:
         self.measures: dict[str, dict[str, Any]] | None = None  # by tensor, if the merge is to be inspected
         self.pool = Pool(threads)
         self.direct: dict[str, Direct] = {}  # of the tensors that are open
+        drawn = any("random" in wants(one.bound.method.function) for one in _treatments(plan))
+        self._known = identities(plan.jobs, files) if drawn else {}
         self._progress, self._done, self._total = (
             progress,
             0,
@@ -230,7 +233,7 @@ class Engine:
         given: dict[str, Any] = {
             "base": None if base is None else base.reshape(shape), "weights_K": job.weights_K, "depth": job.depth,
             "state": self.states.get(job.name, ()), "place": Place(job.name, block.start),
-            "random": Random(self.seed, job.name, block.start, len(job.sources), block.count),
+            "random": Random(self.seed, job.name, block.start, self._identities(job), block.count),
         }  # fmt: skip
         if treatment is KEEP:
             return given
@@ -248,6 +251,10 @@ class Engine:
         if job.statistics:
             given["statistics_K"] = self._statistics(job, block, shape)
         return given
+
+    def _identities(self, job: Job) -> tuple[str, ...]:
+        """What the tensor's random numbers are keyed by, one text a sub-model; empty where none are drawn."""
+        return tuple(self._known[number] for number in job.models) if self._known else ()
 
     def _statistics(self, job: Job, block: Range, shape: tuple[int, ...]) -> Any:
         """Each sub-model's statistic: this block of it where it is shaped as the tensor, else the whole."""
@@ -322,6 +329,14 @@ def _groups(jobs: Sequence[Job]) -> Iterator[list[Job]]:
             group, size = [], 0
     if group:
         yield group
+
+
+def _treatments(plan: Plan) -> Iterator[Treatment]:
+    """The methods of a plan, and what they wrap."""
+    for treatment in {id(job.treatment): job.treatment for job in plan.jobs}.values():
+        yield treatment
+        if treatment.inner is not None:
+            yield treatment.inner
 
 
 def _scanned(job: Job) -> Treatment:

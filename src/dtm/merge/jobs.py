@@ -44,6 +44,7 @@ class Job:
     treatment: Treatment
     base: Stored | None
     sources: list[Source]
+    models: tuple[int, ...] = ()  # the numbers of the sub-models that the sources are of
     weights_K: Weights = field(default_factory=lambda: np.ones(1))
     settings: dict[str, Any] = field(default_factory=dict)
     inner_settings: dict[str, Any] = field(default_factory=dict)

@@ -71,6 +71,7 @@ class Maker:
             KEEP,
             base,
             sources,
+            models=tuple(k for k, _ in one.sources),
             depth=self.depth[one.name],
             opaque=opaque,
             remap=remap,

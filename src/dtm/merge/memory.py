@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,12 +29,16 @@ def merge_tensor(
     *,
     name: str = "tensor",
     seed: int = 0,
+    models: Sequence[str] | None = None,
     depth: float = 0.0,
     inner_settings: dict[str, Any] | None = None,
     statistics_K: Block | None = None,
 ) -> Block:
-    """The merged tensor [...] of `base` [...] and `models_K` [K, ...], all fp32: what the engine would write."""
-    random = Random(seed, name, 0, len(models_K), models_K[0].size)
+    """The merged tensor [...] of `base` [...] and `models_K` [K, ...], all fp32: what the engine would write.
+
+    `models` are what random numbers are keyed by, one a model (see `identity`); by default their places.
+    """
+    random = Random(seed, name, 0, tuple(models or map(str, range(len(models_K)))), models_K[0].size)
     more: dict[str, Any] = {"depth": depth, "statistics_K": statistics_K}
     if treatment.inner is not None:
         inner = treatment.inner
@@ -61,7 +66,7 @@ def _merged(
     given: dict[str, Any] = {
         "updates_K": blocks_K, "models_K": blocks_K, "base": None if base is None else base.reshape(seen),
         "weights_K": weights_K, "state": (), "place": Place(random.tensor, 0), "count": count, "depth": 0.0,
-        "random": Random(random.seed, random.tensor, 0, len(blocks_K), count), **more,
+        "random": Random(random.seed, random.tensor, 0, random.models, count), **more,
     }  # fmt: skip
     if given.get("statistics_K") is not None and treatment.unit != "tensor":
         given["statistics_K"] = given["statistics_K"].reshape(len(blocks_K), *seen)

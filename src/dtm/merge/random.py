@@ -17,18 +17,18 @@ from dtm.merge.kernels import kernels
 
 @dataclass(frozen=True)
 class Random:
-    """The random numbers of one block: keyed by (seed, number of the model, tensor, index)."""
+    """The random numbers of one block: keyed by (seed, model, tensor, index); for `models` see `identity`."""
 
     seed: int
     tensor: str
     start: int
-    models: int
+    models: tuple[str, ...]
     count: int
 
     def uniform_K(self, shape: tuple[int, ...] | None = None) -> Block:
         """[K, block] fp32, uniform on [0, 1) in steps of 2^-24."""
-        out = np.empty((self.models, self.count), np.float32)
-        for number, row in enumerate(out):
-            key = seeds.derive(self.seed, "merge", number, self.tensor)
+        out = np.empty((len(self.models), self.count), np.float32)
+        for model, row in zip(self.models, out, strict=True):
+            key = seeds.derive(self.seed, "merge", model, self.tensor)
             kernels().uniform(np.uint64(key), np.uint64(self.start), row)
         return out.reshape(shape or out.shape)

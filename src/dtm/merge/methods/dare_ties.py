@@ -12,7 +12,7 @@ from dtm.merge.notation import Scalar, ShareK
 from dtm.merge.random import Random
 
 
-@merger.register("dare_ties", paper="arXiv:2311.03099")
+@merger.register("dare_ties", paper="arXiv:2311.03099", version=2, symmetric=True)
 def dare_ties(
     updates_K: Block,
     weights_K: Weights,

@@ -34,7 +34,7 @@ def sampled(updates_K: Block, random: Random, density: Weights, epsilon: float, 
     return np.where(uniform_K < chance, scaled, np.float32(0))
 
 
-@merger.register("della", paper="arXiv:2406.11617", unit="row")
+@merger.register("della", paper="arXiv:2406.11617", version=2, unit="row", symmetric=True)
 def della(
     updates_K: Block,
     weights_K: Weights,

@@ -10,7 +10,7 @@ from dtm.merge.notation import Scalar, Share, ShareK
 from dtm.merge.random import Random
 
 
-@merger.register("della_linear", paper="arXiv:2406.11617", unit="row")
+@merger.register("della_linear", paper="arXiv:2406.11617", version=2, unit="row", symmetric=True)
 def della_linear(
     updates_K: Block,
     weights_K: Weights,
