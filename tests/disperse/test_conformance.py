@@ -1,34 +1,62 @@
 """What every dispersing method must hold. A new method adds one row to TABLE."""
 
+import json
+
 import numpy as np
 import pytest
 
-from dtm.disperse import assign
+from dtm.disperse import assign, needed
 from dtm.foundations.registry import registry
 
 SOURCES = 12
 TABLE = {
     # method: the settings to try, and whether portions must differ by at most one family
     "random": [({}, True)],
+    "stratified": [({}, True), ({"by": "length"}, True), ({"by": ["source", "score"], "lengths": 3}, True)],
     "by_source": [({}, False), ({"balance": "tokens"}, False)],
+    "by_length": [({}, False), ({"of": "response", "balance": "tokens"}, False)],
+    "by_difficulty": [({}, False), ({"by": "score", "balance": "tokens"}, False)],
     "kmeans": [({"restarts": 2}, True), ({"balanced": False, "restarts": 2}, False)],
 }
 CASES = [(name, settings, even) for name, tried in TABLE.items() for settings, even in tried]
 cases = pytest.mark.parametrize(("name", "settings", "even"), CASES)
+settled = {"by_source", "by_length", "by_difficulty"}  # draw nothing
 
 
 @pytest.fixture
 def world(make_examples):
-    """36 families of 1 to 3 rows from 12 sources, shuffled, rendered, with an embedding of 5 dimensions."""
+    """36 families of 1 to 3 rows from 12 sources, shuffled, rendered, each with a score in its meta."""
     generator = np.random.default_rng(5)
     families = generator.permutation(np.repeat(np.arange(36), generator.integers(1, 4, 36)))
-    rows = [{"family": f"f{family}", "source": f"s{family % SOURCES:02}"} for family in families]
-    examples = make_examples(rows, tokens=[(int(n), 1) for n in generator.integers(2, 9, len(rows))])
-    return examples, families, generator.normal(size=(36, 5))[families]
+    rows = [
+        {
+            "family": f"f{family}",
+            "source": f"s{family % SOURCES:02}",
+            "meta": json.dumps({"score": family % 7}),
+        }
+        for family in families.tolist()
+    ]
+    lengths = generator.integers(2, 9, len(rows)).tolist()
+    return make_examples(rows, tokens=[(length, 1 + length // 2) for length in lengths]), families
 
 
-def run(name, settings, examples, k, embedding, seed=3):
-    return assign(registry("disperse").bind(name, settings), examples, k, seed, {"embedding": embedding})
+def signals_of(families, seed=0):
+    """Every signal that a method may need, equal in all rows of a family."""
+    generator = np.random.default_rng(seed)
+    count = families.max() + 1
+    return {
+        "embedding": generator.normal(size=(count, 5))[families],
+        "loss": generator.random(count)[families],
+    }
+
+
+def run(name, settings, examples, k, signals, seed=3):
+    bound = registry("disperse").bind(name, settings)
+    return assign(bound, examples, k, seed, {one: signals[one] for one in needed(bound)})
+
+
+def most(name, families):
+    return SOURCES if name == "by_source" else families
 
 
 def test_the_table_names_every_method():
@@ -37,9 +65,9 @@ def test_the_table_names_every_method():
 
 @cases
 def test_every_k_fills_its_portions_and_keeps_families_whole(name, settings, even, world):
-    examples, families, embedding = world
-    for k in range(1, (SOURCES if name == "by_source" else 36) + 1):
-        portions = run(name, settings, examples, k, embedding)
+    examples, families = world
+    for k in range(1, most(name, 36) + 1):
+        portions = run(name, settings, examples, k, signals_of(families))
         assert portions.dtype == np.int64
         assert set(portions) == set(range(k))
         pairs = set(zip(families, portions, strict=True))
@@ -50,24 +78,43 @@ def test_every_k_fills_its_portions_and_keeps_families_whole(name, settings, eve
 
 @cases
 def test_the_same_seed_gives_the_same_portions(name, settings, even, world):
-    examples, _, embedding = world
-    once = run(name, settings, examples, 4, embedding)
-    assert (once == run(name, settings, examples, 4, embedding.copy())).all()
+    examples, families = world
+    once = run(name, settings, examples, 4, signals_of(families))
+    assert (once == run(name, settings, examples, 4, signals_of(families))).all()
 
 
 @cases
 def test_the_order_of_rows_inside_families_does_not_matter(name, settings, even, world):
-    examples, families, _ = world
-    embedding = np.random.default_rng(1).normal(size=(36, 5))[families]
+    examples, families = world
     first = {family: place for place, family in reversed(list(enumerate(families)))}
     later = [place for place in range(len(families)) if first[families[place]] != place]
     order = np.concatenate([sorted(first.values()), np.random.default_rng(2).permutation(later)]).astype(int)
-    shuffled = run(name, settings, examples.take(order), 4, embedding[order])
-    assert (shuffled == run(name, settings, examples, 4, embedding)[order]).all()
+    shuffled = run(name, settings, examples.take(order), 4, signals_of(families[order]))
+    assert (shuffled == run(name, settings, examples, 4, signals_of(families))[order]).all()
 
 
-@pytest.mark.parametrize(("name", "settings"), [("random", {}), ("kmeans", {"restarts": 1})])
-def test_another_seed_gives_other_portions(name, settings, world):
-    examples, _, embedding = world
-    answers = {run(name, settings, examples, 4, embedding, seed).tobytes() for seed in range(5)}
-    assert len(answers) > 1
+@cases
+def test_rows_that_are_all_alike_fill_every_portion(name, settings, even, make_examples):
+    """Only duplicates, with empty responses and nothing in the embedding: no portion stays empty."""
+    alike = {"source": "a", "instruction": "x", "response": "", "meta": '{"score": 1}'}
+    rows = [{**alike, "source": f"s{n % 5}"} if name == "by_source" else alike for n in range(23)]
+    signals = {"embedding": np.zeros((23, 4)), "loss": np.zeros(23)}
+    for k in (1, 3, 5, most(name, 23) if name != "by_source" else 5):
+        portions = run(name, settings, make_examples(rows, tokens=[(3, 1)] * 23), k, signals)
+        assert set(portions) == set(range(k))
+        assert not even or np.ptp(np.bincount(portions)) <= 1
+
+
+@cases
+def test_one_giant_row_leaves_room_for_the_others(name, settings, even, make_examples):
+    rows = [{"source": f"s{n % 6}", "meta": json.dumps({"score": n})} for n in range(30)]
+    examples = make_examples(rows, tokens=[(100_000, 99_000) if n == 13 else (5, 2) for n in range(30)])
+    for k in (2, 4, 6):
+        assert set(run(name, settings, examples, k, signals_of(np.arange(30)))) == set(range(k))
+
+
+@cases
+def test_another_seed_gives_other_portions_where_something_is_drawn(name, settings, even, world):
+    examples, families = world
+    answers = {run(name, settings, examples, 4, signals_of(families), seed).tobytes() for seed in range(6)}
+    assert (len(answers) == 1) == (name in settled)

@@ -4,8 +4,15 @@ A method is one file with one pure function `f(examples_N, k, seed, *, settings)
 `assign` calls it so that families stay whole and no portion is empty; `card` says what each portion holds.
 """
 
-from dtm.disperse import by_source, kmeans, random  # noqa: F401 - registers the methods
+from dtm.disperse import (  # noqa: F401 - registers the methods
+    by_difficulty,
+    by_length,
+    by_source,
+    kmeans,
+    random,
+    stratified,
+)
 from dtm.disperse.cards import card
-from dtm.disperse.portions import assign
+from dtm.disperse.portions import assign, needed
 
-__all__ = ["assign", "card"]
+__all__ = ["assign", "card", "needed"]

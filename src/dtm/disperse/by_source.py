@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from dtm.disperse.lengths import unrendered
 from dtm.foundations.errors import DataError
 from dtm.foundations.registry import registry
 from dtm.foundations.types import Examples
@@ -32,11 +33,7 @@ def by_source(
         balance
     ]
     if weight_N is None:
-        raise DataError(
-            "the rows are not rendered yet, so their tokens are not known",
-            where="disperse.balance",
-            mend="Use `balance: rows`",
-        )
+        raise unrendered("disperse.balance")
     names, source_N = np.unique(np.asarray(examples_N.column("source"), dtype=str), return_inverse=True)
     if k > len(names):
         raise DataError(

@@ -10,10 +10,18 @@ from dtm.foundations.errors import DataError, MethodError
 from dtm.foundations.registry import Bound
 from dtm.foundations.types import Examples
 
-COUNTED = (
-    "rows",
-    "tokens",
-)  # what `assign` counts itself for methods that need it; other needs are handed in
+COUNTED = ("rows", "tokens", "trained_tokens")  # what `assign` counts itself; other needs are handed in
+
+
+def needed(bound: Bound) -> tuple[str, ...]:
+    """The signals that the method needs with these settings: names to compute and to hand to `assign`."""
+    return tuple(name for name in _used(bound) if name not in COUNTED)
+
+
+def _used(bound: Bound) -> tuple[str, ...]:
+    """Of all needs of the method those that its settings ask for: `uses(settings)` where it says so."""
+    uses = bound.method.properties.get("uses")
+    return uses(bound.settings) if uses else bound.method.needs
 
 
 def assign(
@@ -21,8 +29,8 @@ def assign(
 ) -> np.ndarray:
     """The portion of every row, int64 [N] in [0, k), with the rows of one `family` together.
 
-    The method sees one row a family, its first, and the signals of that row; a family's rows and tokens
-    come along as `rows` and `tokens` where the method needs them.
+    The method sees one row a family, its first, and the signals of that row; a family's rows, tokens and
+    trained tokens come along as `rows`, `tokens` (None before rendering) and `trained_tokens`.
 
     Raises DataError when k does not fit the rows or a portion stays empty, MethodError when a signal is
     missing or the method answers with something else than portions.
@@ -67,11 +75,15 @@ def _needs(
 ) -> dict[str, np.ndarray | None]:
     """The arrays [F, ...] that the method declared, by name."""
     extra: dict[str, np.ndarray | None] = {}
-    for name in bound.method.needs:
-        if name == "rows":
-            extra[name] = np.bincount(family_N, minlength=len(first_F))
-        elif name == "tokens":
-            extra[name] = _sum(family_N, examples.token_counts()[0]) if examples.rendered else None
+    counted = examples.token_counts() if examples.rendered else (None, None)
+    for name in _used(bound):
+        if name in COUNTED:
+            counts_N = {
+                "rows": np.ones(len(examples), np.int64),
+                "tokens": counted[0],
+                "trained_tokens": counted[1],
+            }
+            extra[name] = _sum(family_N, counts_N[name])
         elif name not in signals:
             raise MethodError(
                 f"disperse method {bound.method.name!r} needs the signal {name!r}", where="disperse"
@@ -83,7 +95,10 @@ def _needs(
     return extra
 
 
-def _sum(family_N: np.ndarray, counts_N: np.ndarray) -> np.ndarray:
+def _sum(family_N: np.ndarray, counts_N: np.ndarray | None) -> np.ndarray | None:
+    """The counts of each family [F], or None where there are none."""
+    if counts_N is None:
+        return None
     total_F = np.zeros(family_N.max() + 1, np.int64)
     np.add.at(total_F, family_N, counts_N)
     return total_F

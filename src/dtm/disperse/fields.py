@@ -1,0 +1,60 @@
+"""What the data says of its own rows: values of a field of `meta`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from dtm.foundations.errors import DataError
+from dtm.foundations.settings import is_number
+from dtm.foundations.types import Examples
+
+MISSING = object()
+
+
+def values(examples_N: Examples, field: str, *, where: str) -> list[Any]:
+    """The value of `field` in each row's meta; `a.b` is the field b of the field a.
+
+    Raises DataError when a row lacks it, with how many do and which fields there are.
+    """
+    found, lacking, known = [], [], set()
+    for number, text in enumerate(examples_N.column("meta")):
+        meta = json.loads(text) if text else {}
+        known.update(meta)
+        value = _look(meta, field)
+        found.append(value)
+        if value is MISSING or value is None:
+            lacking.append(number)
+    if lacking:
+        raise DataError(
+            f"{len(lacking)} of {len(found)} rows have no field {field!r}, the first is "
+            f"{examples_N.column('id')[lacking[0]]}",
+            where=where,
+            mend=f"There is: {', '.join(sorted(known)[:20]) or 'no field at all'}",
+        )
+    return found
+
+
+def numbers(examples_N: Examples, field: str, *, where: str) -> np.ndarray:
+    """The same as float64 [N]. Raises DataError as well on a value that is no finite number."""
+    found = values(examples_N, field, where=where)
+    for number, value in enumerate(found):
+        if not is_number(value):
+            raise DataError(
+                f"the field {field!r} of row {examples_N.column('id')[number]} is {str(value)[:40]!r}, "
+                "which is not a number",
+                where=where,
+            )
+    return np.array(found, np.float64)
+
+
+def _look(meta: Any, field: str) -> Any:
+    if field in meta:
+        return meta[field]
+    for part in field.split("."):
+        if not isinstance(meta, dict) or part not in meta:
+            return MISSING
+        meta = meta[part]
+    return meta
