@@ -19,7 +19,9 @@ def values(examples_N: Examples, field: str, *, where: str) -> list[Any]:
 
     Raises DataError when a row lacks it, with how many do and which fields there are.
     """
-    found, lacking, known = [], [], set()
+    found: list[Any] = []
+    lacking: list[int] = []
+    known: set[str] = set()
     for number, text in enumerate(examples_N.column("meta")):
         meta = json.loads(text) if text else {}
         known.update(meta)
