@@ -3,10 +3,11 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from dtm.disperse import kmeans as module
+from dtm.disperse import lloyd as module
 from dtm.disperse.kmeans import kmeans
 from dtm.disperse.sphere import own_similarities, similarities, unit_rows
 from dtm.foundations.errors import ConfigError, DataError
+from dtm.foundations.registry import registry
 
 
 def sphere(generator, count, dimensions):
@@ -93,9 +94,9 @@ def test_the_number_of_blas_threads_changes_nothing(balanced):
 def test_blas_runs_on_one_thread_inside_and_as_before_outside(monkeypatch):
     inside = []
 
-    def watched(points, centres):
+    def watched(*arguments):
         inside.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
-        return similarities(points, centres)
+        return similarities(*arguments)
 
     monkeypatch.setattr(module, "similarities", watched)
     with threadpool_limits(3, user_api="blas"):
@@ -118,7 +119,7 @@ def test_zero_rows_and_equal_rows_fill_portions_evenly(balanced, k):
 
 def test_an_emptied_portion_takes_the_row_that_is_served_worst():
     similarity = np.array([[0.9, 0.1, 0.0], [0.8, 0.1, 0.0], [0.2, 0.1, 0.0], [0.0, 0.7, 0.0]], np.float32)
-    assert module._free_step()(similarity).tolist() == [0, 0, 2, 1]
+    assert module.free_step(np.ones(4))(similarity).tolist() == [0, 0, 2, 1]
 
 
 def test_own_similarities_are_those_of_unit_centres():
@@ -132,7 +133,7 @@ def test_own_similarities_are_those_of_unit_centres():
 @pytest.mark.parametrize("settings", [{"restarts": 0}, {"max_iterations": 0}])
 def test_settings_below_one_are_refused(settings):
     with pytest.raises(ConfigError, match=next(iter(settings))):
-        kmeans(None, 2, 0, embedding=np.eye(4), **settings)
+        registry("disperse").bind("kmeans", settings)
 
 
 def test_an_embedding_that_is_not_finite_is_refused_by_row():
@@ -140,3 +141,50 @@ def test_an_embedding_that_is_not_finite_is_refused_by_row():
     points[2, 1] = np.nan
     with pytest.raises(DataError, match="row 2"):
         kmeans(None, 2, 0, embedding=points)
+
+
+def test_rows_of_unit_norm_are_not_copied():
+    points = sphere(np.random.default_rng(9), 50, 7).astype(np.float32)
+    points[3] = 0
+    same, zero = unit_rows(points)
+    assert same is points
+    assert np.flatnonzero(zero).tolist() == [3]
+
+
+@pytest.mark.parametrize("balanced", [True, False])
+def test_a_million_rows_would_be_started_on_a_sample_and_ended_on_all(balanced, monkeypatch):
+    points, groups = blobs(np.random.default_rng(10), [300] * 4)
+    monkeypatch.setattr(module, "SAMPLE", 100)
+    seen = []
+    monkeypatch.setattr(
+        module,
+        "spread",
+        lambda points, *rest, old=module.spread: seen.append(len(points)) or old(points, *rest),
+    )
+    assert same_partition(kmeans(None, 4, 0, embedding=points, balanced=balanced), groups)
+    assert seen == [100] * 4
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_portions_of_equal_tokens_hold_what_is_near(seed):
+    """Two subjects, one of long rows: even tokens part the long one, whose rows are fewer."""
+    generator = np.random.default_rng(seed)
+    points, groups = blobs(generator, [60, 240])
+    tokens = np.where(groups == 0, generator.integers(400, 500, 300), generator.integers(20, 40, 300))
+    portions = kmeans(None, 4, seed, embedding=points, tokens=tokens, balance="tokens")
+    loads = np.bincount(portions, weights=tokens)
+    assert np.ptp(loads) <= 500  # one row, of about 8,600 each
+    shares = [np.bincount(groups[portions == portion], weights=tokens[portions == portion], minlength=2) / load
+              for portion, load in enumerate(loads)]  # fmt: skip
+    assert sum(share.max() > 0.99 for share in shares) >= 2  # by chance each would be mixed, 79 to 21
+
+
+def test_weights_count_in_centres():
+    """Unbalanced: the centre of a portion is its weighted mean, as if heavy rows stood there several times."""
+    generator = np.random.default_rng(11)
+    points, rows = sphere(generator, 40, 5), generator.integers(1, 4, 40)
+    once = kmeans(None, 3, 0, embedding=points, rows=rows, balanced=False, restarts=20)
+    centres = np.stack([(rows[once == p, None] * points[once == p]).sum(axis=0) for p in range(3)])
+    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    similarity = points @ centres.T
+    assert (similarity.max(axis=1) - similarity[np.arange(40), once]).max() < 1e-6

@@ -1,49 +1,87 @@
-"""Rows on the unit sphere: similarities to centres and sums of portions, in blocks of rows."""
+"""Rows on the unit sphere: similarities to centres and sums of portions, in blocks of rows.
+
+Blocks are the same whatever the number of threads, and BLAS runs on one thread inside each: so are the bits.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
 from dtm.foundations.errors import DataError
 
 BLOCK = 8192  # rows a matrix product
+UNIT = 1e-5  # norms this near to 1 are 1: rows that an embedder scaled are not copied
+
+
+@contextmanager
+def threads() -> Iterator[int]:
+    """How many threads BLAS may use, given to blocks of rows instead: inside, BLAS itself runs on one."""
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    allowed = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    with threadpool_limits(1, user_api="blas"):
+        yield max(allowed, default=1)
 
 
 def unit_rows(embedding_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows of unit norm, float32 [N, D], and which rows are zero, bool [N]; zeros stay zeros.
 
+    Rows that have unit norm already come back as they are, not copied.
+
     Raises DataError when a row is not finite.
     """
-    points_ND = np.ascontiguousarray(embedding_ND, np.float32)
-    norms_N = np.linalg.norm(points_ND, axis=1)
+    norms_N = np.empty(len(embedding_ND))
+    for rows in blocks(len(embedding_ND)):
+        block_BD = np.asarray(embedding_ND[rows], np.float32)
+        norms_N[rows] = np.sqrt(np.einsum("nd,nd->n", block_BD, block_BD))
     if not np.isfinite(norms_N).all():
-        rows = np.flatnonzero(~np.isfinite(norms_N))
-        raise DataError(f"the embedding of {len(rows)} rows is not finite, the first is row {rows[0]}")
+        wrong = np.flatnonzero(~np.isfinite(norms_N))
+        raise DataError(f"the embedding of {len(wrong)} rows is not finite, the first is row {wrong[0]}")
     zero_N = norms_N == 0
-    return points_ND / np.where(zero_N, np.float32(1), norms_N)[:, None], zero_N
+    if embedding_ND.dtype == np.float32 and (np.abs(norms_N - 1) < UNIT)[~zero_N].all():
+        return embedding_ND, zero_N
+    points_ND = np.array(embedding_ND, np.float32, order="C")
+    points_ND /= np.where(zero_N, 1, norms_N).astype(np.float32)[:, None]
+    return points_ND, zero_N
 
 
-def similarities(points_ND: np.ndarray, centres_KD: np.ndarray) -> np.ndarray:
+def similarities(points_ND: np.ndarray, centres_KD: np.ndarray, threads: int = 1) -> np.ndarray:
     """Inner products float32 [N, K]."""
     similarity_NK = np.empty((len(points_ND), len(centres_KD)), np.float32)
-    for rows in _blocks(len(points_ND)):
+
+    def fill(rows: slice) -> None:
         np.matmul(points_ND[rows], centres_KD.T, out=similarity_NK[rows])
+
+    for _ in over_blocks(fill, blocks(len(points_ND)), threads):
+        pass
     return similarity_NK
 
 
 def add_moved(
-    sums_KD: np.ndarray, points_ND: np.ndarray, portions_N: np.ndarray, before_N: np.ndarray
+    sums_KD: np.ndarray,
+    points_ND: np.ndarray,
+    portions_N: np.ndarray,
+    before_N: np.ndarray,
+    weights_N: np.ndarray | None = None,
+    threads: int = 1,
 ) -> np.ndarray:
-    """The portions' sums, float64 [K, D], after rows moved from `before_N` (-1: from nowhere)."""
+    """The portions' weighted sums, float64 [K, D], after rows moved from `before_N` (-1: from nowhere)."""
     sums_KD = sums_KD.copy()
-    portion_K = np.arange(len(sums_KD))[:, None]
+    portion_K1 = np.arange(len(sums_KD))[:, None]
     moved = np.flatnonzero(portions_N != before_N)
-    for block in _blocks(len(moved)):
+
+    def change(block: slice) -> np.ndarray:
         rows = moved[block]
-        change_KB = (portions_N[rows] == portion_K).astype(np.float64) - (before_N[rows] == portion_K)
-        sums_KD += change_KB @ points_ND[rows].astype(np.float64)
+        change_KB = (portions_N[rows] == portion_K1).astype(np.float64) - (before_N[rows] == portion_K1)
+        if weights_N is not None:
+            change_KB *= weights_N[rows]
+        return change_KB @ points_ND[rows].astype(np.float64)
+
+    for change_KD in over_blocks(change, blocks(len(moved)), threads):
+        sums_KD += change_KD  # in the order of the blocks
     return sums_KD
 
 
@@ -56,5 +94,17 @@ def own_similarities(points_ND: np.ndarray, portions_N: np.ndarray, k: int) -> n
     return similarities(points_ND, centres_KD)[np.arange(len(points_ND)), portions_N]
 
 
-def _blocks(count: int) -> Iterator[slice]:
-    return (slice(start, start + BLOCK) for start in range(0, count, BLOCK))
+def blocks(count: int) -> Iterator[slice]:
+    """The slices of BLOCK rows that cover `count` rows."""
+    return (slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK))
+
+
+def over_blocks(work: Callable[[slice], object], slices: Iterator[slice], threads: int) -> Iterator:
+    """What `work` makes of each slice, in order, by as many threads."""
+    if threads == 1:
+        yield from map(work, slices)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(work, slices)
