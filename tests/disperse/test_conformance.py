@@ -25,10 +25,14 @@ TABLE = {
         ({"restarts": 2, "balance": "tokens"}, "tokens"),
         ({"balanced": False, "restarts": 2}, ""),
     ],
+    "hierarchical": [({"restarts": 1}, "rows"), ({"restarts": 1, "balance": "tokens"}, "tokens")],
+    "mini_batch": [({"batch_size": 40}, "rows"), ({"balance": "tokens", "epochs": 1}, "tokens")],
+    "birch": [({"restarts": 1}, "rows"), ({"restarts": 1, "balance": "tokens"}, "tokens")],
+    "topic": [({}, "rows"), ({"balance": "tokens", "on": "instruction"}, "tokens")],
 }
 CASES = [(name, settings, even) for name, tried in TABLE.items() for settings, even in tried]
 cases = pytest.mark.parametrize(("name", "settings", "even"), CASES)
-settled = {"by_source", "by_length", "by_difficulty"}  # draw nothing
+settled = {"by_source", "by_length", "by_difficulty", "topic"}  # draw nothing, of few rows
 
 
 @pytest.fixture

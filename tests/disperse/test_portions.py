@@ -30,7 +30,12 @@ def test_a_method_sees_each_family_once_with_its_rows_tokens_and_signals(make_ex
 
 
 def test_what_a_method_needs_is_no_setting_of_the_user():
-    assert set(registry("disperse")["kmeans"].settings) == {"balanced", "balance", "restarts", "max_iterations"}
+    assert set(registry("disperse")["kmeans"].settings) == {
+        "balanced",
+        "balance",
+        "restarts",
+        "max_iterations",
+    }
     with pytest.raises(MethodError, match="embedding"):
         registry("disperse").bind("kmeans", {"embedding": [[1.0]]})
 

@@ -5,12 +5,16 @@ A method is one file with one pure function `f(examples_N, k, seed, *, settings)
 """
 
 from dtm.disperse import (  # noqa: F401 - registers the methods
+    birch,
     by_difficulty,
     by_length,
     by_source,
+    hierarchical,
     kmeans,
+    mini_batch,
     random,
     stratified,
+    topic,
 )
 from dtm.disperse.cards import card
 from dtm.disperse.portions import assign, needed

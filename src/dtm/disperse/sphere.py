@@ -33,6 +33,17 @@ def unit_rows(embedding_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Raises DataError when a row is not finite.
     """
+    norms_N = norms_of(embedding_ND)
+    zero_N = norms_N == 0
+    if embedding_ND.dtype == np.float32 and (np.abs(norms_N - 1) < UNIT)[~zero_N].all():
+        return embedding_ND, zero_N
+    points_ND = np.array(embedding_ND, np.float32, order="C")
+    points_ND /= np.where(zero_N, 1, norms_N).astype(np.float32)[:, None]
+    return points_ND, zero_N
+
+
+def norms_of(embedding_ND: np.ndarray) -> np.ndarray:
+    """The rows' norms, float64 [N], read in blocks. Raises DataError when a row is not finite."""
     norms_N = np.empty(len(embedding_ND))
     for rows in blocks(len(embedding_ND)):
         block_BD = np.asarray(embedding_ND[rows], np.float32)
@@ -40,12 +51,7 @@ def unit_rows(embedding_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if not np.isfinite(norms_N).all():
         wrong = np.flatnonzero(~np.isfinite(norms_N))
         raise DataError(f"the embedding of {len(wrong)} rows is not finite, the first is row {wrong[0]}")
-    zero_N = norms_N == 0
-    if embedding_ND.dtype == np.float32 and (np.abs(norms_N - 1) < UNIT)[~zero_N].all():
-        return embedding_ND, zero_N
-    points_ND = np.array(embedding_ND, np.float32, order="C")
-    points_ND /= np.where(zero_N, 1, norms_N).astype(np.float32)[:, None]
-    return points_ND, zero_N
+    return norms_N
 
 
 def similarities(points_ND: np.ndarray, centres_KD: np.ndarray, threads: int = 1) -> np.ndarray:
@@ -85,12 +91,21 @@ def add_moved(
     return sums_KD
 
 
+def unit_centres(sums_KD: np.ndarray) -> np.ndarray:
+    """Sums of rows scaled to unit norm, float32 [K, D]; zeros stay zeros."""
+    norms_K1 = np.linalg.norm(sums_KD, axis=1, keepdims=True)
+    return (sums_KD / np.where(norms_K1 == 0, 1, norms_K1)).astype(np.float32)
+
+
+def centres_of(points_ND: np.ndarray, portions_N: np.ndarray, k: int) -> np.ndarray:
+    """The portions' unit centres, float32 [K, D]."""
+    nowhere_N = np.full(len(points_ND), -1)
+    return unit_centres(add_moved(np.zeros((k, points_ND.shape[1])), points_ND, portions_N, nowhere_N))
+
+
 def own_similarities(points_ND: np.ndarray, portions_N: np.ndarray, k: int) -> np.ndarray:
     """Each row's inner product with the unit centre of its own portion, float32 [N]."""
-    nowhere_N = np.full(len(points_ND), -1)
-    sums_KD = add_moved(np.zeros((k, points_ND.shape[1])), points_ND, portions_N, nowhere_N)
-    norms_K1 = np.linalg.norm(sums_KD, axis=1, keepdims=True)
-    centres_KD = (sums_KD / np.where(norms_K1 == 0, 1, norms_K1)).astype(np.float32)
+    centres_KD = centres_of(points_ND, portions_N, k)
     return similarities(points_ND, centres_KD)[np.arange(len(points_ND)), portions_N]
 
 

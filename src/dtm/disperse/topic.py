@@ -1,0 +1,74 @@
+"""Topic: portions around the k topics of a factorised tf-idf matrix, each a weighted list of words.
+
+Lee and Seung 1999, "Learning the parts of objects by non-negative matrix factorization", as scikit-learn's
+NMF does it, on tf-idf as Arora, Ge, Moitra 2012 ("Learning topic models - going beyond SVD") read it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dtm.disperse.balance import Balance, assign_even, weights_of
+from dtm.disperse.sphere import threads
+from dtm.foundations.registry import registry
+from dtm.foundations.seeds import derive32
+from dtm.foundations.settings import Count
+from dtm.foundations.signals.text import Side, texts
+from dtm.foundations.signals.tfidf import tfidf
+from dtm.foundations.types import Examples
+
+FIT_ROWS = 20_000  # topics are found on a seeded sample of so many rows; all rows are then read by them
+
+
+@registry("disperse").register("topic", needs=("rows", "tokens"))
+def topic(
+    examples_N: Examples,
+    k: int,
+    seed: int,
+    *,
+    rows: np.ndarray | None = None,
+    tokens: np.ndarray | None = None,
+    on: Side = "both",
+    balance: Balance = "rows",
+    max_terms: Count = 20_000,
+    max_iterations: Count = 200,
+) -> np.ndarray:
+    """Portions of equal weight by the share that each of k topics has in a row's words.
+
+    `on` is whose words count: `instruction`, `response` or `both`. A unit weighs as many as it has rows, or
+    tokens (`balance`). Rows without a word have no topic and fill up.
+    """
+    weights_N = weights_of(balance, len(examples_N), rows, tokens)
+    features_NF = tfidf(texts(examples_N, on), 1, None, max_terms=max_terms)
+    with threads():
+        return assign_even(shares(features_NF, k, seed, max_iterations), weights_N)
+
+
+def shares(features_NF: Any, k: int, seed: int, max_iterations: int) -> np.ndarray:
+    """The share of each topic in each row, float [N, K]; rows sum to 1, or to 0 where there is no word.
+
+    Topics are scaled to equal weight (their words sum to 1), so that a share is one of words.
+    """
+    import warnings
+
+    from sklearn.decomposition import NMF
+    from sklearn.exceptions import ConvergenceWarning
+
+    count = features_NF.shape[0]
+    chosen = np.arange(count)
+    if count > FIT_ROWS:
+        chosen = np.sort(np.random.default_rng(seed).choice(count, FIT_ROWS, replace=False))
+    share_NK = np.zeros((count, k))
+    if not features_NF[chosen].nnz:
+        return share_NK
+    rank = min(k, features_NF.shape[1], count)
+    model = NMF(rank, init="nndsvda", random_state=derive32(seed, "topic"), max_iter=max_iterations)
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):  # its own error may round below zero
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the portions are even wherever it stops
+        model.fit(features_NF[chosen])
+        weights_NK = model.transform(features_NF) * model.components_.sum(axis=1)
+    sums_N1 = weights_NK.sum(axis=1, keepdims=True)
+    np.divide(weights_NK, sums_N1, out=share_NK[:, :rank], where=sums_N1 > 0)
+    return share_NK
