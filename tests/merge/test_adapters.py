@@ -183,6 +183,31 @@ def test_adapter_space_averages_the_factors(tmp_path, llama, export):
             assert within_one_rounding(got[weight], base[weight].double() + update, slack=1e-8)
 
 
+@pytest.mark.parametrize("export", ["model", "adapter"])
+@pytest.mark.parametrize("rank", [3, 8])
+def test_the_error_of_the_best_rank_is_told(tmp_path, llama, rank, export):
+    """Against a dense SVD of each module's exact update: Eckart and Young's tail."""
+    adapters = [adapt(llama, tmp_path / f"a{k}", k, **KINDS["plain"]) for k in range(3)]
+    facts = merge_models(base=llama, models=adapters, output=tmp_path / "out", weights=[1, 2, 3], export=export,
+                         method=registry("merge").bind("lora_svd", {"rank": rank}))  # fmt: skip
+    updates = [updates64(llama, adapter) for adapter in adapters]
+    errors, squares = {}, []
+    for name in updates[0]:
+        values = torch.linalg.svdvals(sum(w / 6 * one[name] for w, one in zip((1, 2, 3), updates, strict=True)))
+        errors[name] = float((values[rank:] ** 2).sum() / (values**2).sum()) ** 0.5
+        squares.append((float((values[rank:] ** 2).sum()), float((values**2).sum())))
+    told = facts["low_rank"]
+    assert told["worst"]["tensor"] == max(errors, key=lambda name: errors[name])
+    assert told["worst"]["relative_error"] == pytest.approx(max(errors.values()), rel=1e-4)
+    overall = (sum(error for error, _ in squares) / sum(whole for _, whole in squares)) ** 0.5
+    assert told["relative_error"] == pytest.approx(overall, rel=1e-4)
+    card = (tmp_path / "out/README.md").read_text()
+    assert f"relative error (Frobenius norm) is {told['relative_error']:.4g} over all modules" in card
+    exact = merge_models(base=llama, models=adapters, output=tmp_path / "cat", weights=[1, 2, 3], method=LINEAR)
+    assert "low_rank" not in exact
+    assert "relative error" not in (tmp_path / "cat/README.md").read_text()
+
+
 def test_adapters_that_cannot_be_averaged_or_exported_are_refused_by_name(tmp_path, llama):
     one = adapt(llama, tmp_path / "one", 0, r=2, target_modules=["q_proj"])
     two = adapt(llama, tmp_path / "two", 0, r=4, target_modules=["q_proj"])

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dtm.foundations.registry import registry
+from dtm.merge.methods.lora_cat import missed
 
 MERGE = registry("merge")
 
@@ -81,3 +84,17 @@ def test_the_order_of_adapters_does_not_matter(name):
     one = MERGE.bind(name)(A_K, B_K, scale_K, weights_K)
     other = MERGE.bind(name)(A_K[::-1], B_K[::-1], scale_K[::-1], weights_K[::-1])
     np.testing.assert_allclose(one[1] @ one[0], other[1] @ other[0], atol=1e-4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 5))
+def test_what_factors_miss_is_the_distance_of_the_products(seed, rank, more):
+    rng = np.random.default_rng(seed)
+    A, B = rng.normal(size=(rank, 7)).astype(np.float32), rng.normal(size=(9, rank)).astype(np.float32)
+    exact_A = rng.normal(size=(more, 7)).astype(np.float32)
+    exact_B = rng.normal(size=(9, more)).astype(np.float32)
+    whole = exact_B.astype(float) @ exact_A
+    error, size = missed(A, B, exact_A, exact_B)
+    assert error == pytest.approx(np.linalg.norm(B.astype(float) @ A - whole) ** 2, rel=1e-6)
+    assert size == pytest.approx(np.linalg.norm(whole) ** 2, rel=1e-6)
+    assert missed(exact_A, exact_B, exact_A, exact_B)[0] <= 1e-12 * size

@@ -16,8 +16,9 @@ from dtm.foundations.errors import ModelError
 from dtm.merge.arithmetic import Block
 from dtm.merge.checkpoint import Files
 from dtm.merge.direct import Direct, direct
+from dtm.merge.findings import Findings
 from dtm.merge.identity import identities
-from dtm.merge.inspection import add, as_json, from_json, measure
+from dtm.merge.inspection import add, measure
 from dtm.merge.jobs import KEEP, Job, MergedFactors
 from dtm.merge.method import Pass, Place, Treatment, call, wants
 from dtm.merge.planning import Plan
@@ -44,12 +45,13 @@ class Engine:
         seed: int,
         allow_nonfinite: bool,
         progress: Progress | None,
+        inspect: bool = False,
     ) -> None:
         self.plan, self.seed = plan, seed
         self.allow_nonfinite = allow_nonfinite
         self.reader = Reader(files, allow_nonfinite)
         self.states: dict[str, tuple[Any, ...]] = {}
-        self.measures: dict[str, dict[str, Any]] | None = None  # by tensor, if the merge is to be inspected
+        self.findings = Findings(plan, inspect)
         self.pool = Pool(threads)
         self.direct: dict[str, Direct] = {}  # of the tensors that are open
         drawn = any("random" in wants(one.bound.method.function) for one in _treatments(plan))
@@ -62,7 +64,7 @@ class Engine:
 
     def write(self, writer: Writer) -> None:
         """Make every shard that is not there yet."""
-        done = {name for name in writer.finished() if self._recalled(name, writer)}
+        done = {name for name in writer.finished() if self.findings.recall(name, writer)}
         if self._spans_model:
             self._scan_model()
         jobs = {job.name: job for job in self.plan.jobs}
@@ -72,20 +74,10 @@ class Engine:
                 with on_disk(writer.folder / shard.name):
                     for group in _groups([jobs[name] for name in shard.jobs]):
                         self._write_group(group, shard, writer)
-                if self.measures is not None:
-                    here = {name: self.measures[name] for name in shard.jobs if name in self.measures}
-                    writer.keep(shard, {name: as_json(total) for name, total in here.items()})
+                self.findings.keep(shard, writer)
                 writer.end(shard)
         finally:
             self.pool.close()
-
-    def _recalled(self, shard: str, writer: Writer) -> bool:
-        """Whether a finished shard may stay: what it was measured to be, if that is asked for, is known."""
-        if self.measures is None:
-            return True
-        kept = writer.kept(shard)
-        self.measures |= {name: from_json(total) for name, total in (kept or {}).items()}
-        return kept is not None
 
     @property
     def _spans_model(self) -> bool:
@@ -162,8 +154,7 @@ class Engine:
                 return measured
 
             for measured, (job, span) in self.pool.ordered(combine, tasks):
-                if self.measures is not None and measured:
-                    add(self.measures.setdefault(job.name, {}), measured)
+                self.findings.add_measures(job, measured)
                 self._advance(sum(block.count for block in span))
         for job in group:
             if job.treatment.scope == "tensor":
@@ -174,7 +165,7 @@ class Engine:
         measured: dict[str, Any] = {}
         whole = Range(span[0].first, span[-1].last, span[0].columns)
         data = self.reader.buffer("out", whole.count, MERGED[job.dtype])
-        if self.measures is None and self._summed(job, whole, data):
+        if not self.findings.inspect and self._summed(job, whole, data):
             return data, measured
         for block in span:
             values = self.combined(job, block)
@@ -182,7 +173,7 @@ class Engine:
             _, finite = encode(values, job.dtype, data[first : first + block.count])
             if not finite:
                 self._overflowed(job)
-            if self.measures is not None and job.treatment is not KEEP:
+            if self.findings.inspect and job.treatment is not KEEP:
                 add(measured, self._measured(job, block, values))
         return data, measured
 
@@ -303,12 +294,13 @@ class Engine:
                     job.open(self.reader)
                     if job.treatment is not KEEP and (short := direct(job, self.reader)):
                         self.direct[job.name] = short
-                    if self.measures is not None and isinstance(job.sources[0], MergedFactors):
+                    if self.findings.inspect and isinstance(job.sources[0], MergedFactors):
                         job.sources[0].open_each(self.reader, job.shape)
             yield
         finally:
             for job in jobs:
                 self.direct.pop(job.name, None)
+                self.findings.add_missed(job)
                 job.close()
 
     def _advance(self, values: int) -> None:

@@ -13,6 +13,7 @@ An update is the sub-model less the base, or without a base, less the sub-models
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import fsum, sqrt
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,21 @@ def report(tensors: Mapping[str, Mapping[str, Any]], models: Iterable[str]) -> d
         "overall": summary(overall) if overall else None,
         "layers": {layer: summary(total) for layer, total in layers.items()},
         "tensors": {name: summary(total) for name, total in tensors.items()},
+    }
+
+
+def low_rank(missed: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
+    """How far the merged factors are from the adapters' exact weighted sum: |difference| / |sum|, in Frobenius norm.
+
+    `missed` holds both squared, by tensor. `relative_error` is over all tensors, `worst` the tensor with the largest.
+    """
+    errors = {name: sqrt(error / whole) if whole > 0 else 0.0 for name, (error, whole) in missed.items()}
+    worst = max(sorted(errors), key=lambda name: errors[name])
+    wholes = fsum(whole for _, whole in missed.values())
+    overall = sqrt(fsum(error for error, _ in missed.values()) / wholes) if wholes > 0 else 0.0
+    return {
+        "relative_error": _plain([overall])[0],
+        "worst": {"tensor": worst, "relative_error": _plain([errors[worst]])[0]},
     }
 
 

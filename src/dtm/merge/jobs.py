@@ -15,6 +15,7 @@ from dtm.merge.adapter import Factors
 from dtm.merge.arithmetic import Block, Weights
 from dtm.merge.checkpoint import Stored
 from dtm.merge.method import Treatment, call, wants
+from dtm.merge.methods.lora_cat import lora_cat, missed
 from dtm.merge.sources import Product, Range, Reader, Remap, Source, pair
 
 BLOCK = 1 << 16  # values: a block of every sub-model stays in the second-level cache
@@ -151,6 +152,7 @@ class MergedFactors(Source):
     each: list[Source] = field(
         default_factory=list
     )  # the adapters one by one, while the tensor's group is open
+    missed: tuple[float, float] | None = None  # |result - exact sum|^2 and |exact sum|^2, once it was merged
 
     @property
     def changes(self) -> bool:
@@ -178,7 +180,11 @@ class MergedFactors(Source):
             "scale_K": np.array([part.scale if part else 1.0 for part in self.parts]),
             "weights_K": self.weights_K,
         }
-        return call(self.treatment.bound.method.function, given, self.settings)
+        A, B = call(self.treatment.bound.method.function, given, self.settings)
+        if self.treatment.declares("approximates"):
+            exact = lora_cat(**given, normalize=self.settings.get("normalize", True))
+            self.missed = missed(A, B, *exact)
+        return A, B
 
     def open(self, reader: Reader, shape: tuple[int, ...]) -> None:
         A, B = self.merged(reader)

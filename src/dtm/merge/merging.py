@@ -67,7 +67,6 @@ def execute(
 
     from dtm.merge.checkpoint import Files
     from dtm.merge.engine import Engine
-    from dtm.merge.inspection import report
     from dtm.merge.output import write_beside
     from dtm.merge.writer import Writer, ensure_room, on_disk
 
@@ -79,19 +78,21 @@ def execute(
         # One BLAS thread: our own threads take blocks, and a matrix product has one order of summation.
         with Files().open(inputs) as files, threadpool_limits(1):
             engine = Engine(
-                plan, files, threads, seed=seed, allow_nonfinite=allow_nonfinite, progress=progress
+                plan,
+                files,
+                threads,
+                seed=seed,
+                allow_nonfinite=allow_nonfinite,
+                progress=progress,
+                inspect=inspect,
             )
-            engine.measures = {} if inspect else None
             engine.write(writer)
         facts = plan.facts()
+        facts |= engine.findings.facts(facts["models"])
         with on_disk(folder):
-            if engine.measures is not None:
-                in_order = {
-                    job.name: engine.measures[job.name] for job in plan.jobs if job.name in engine.measures
-                }
-                facts["inspection"] = report(in_order, facts["models"])
+            if inspect:
                 write_json(folder / INSPECTION, facts["inspection"])
-            write_beside(folder, plan, card or {})
+            write_beside(folder, plan, card or {}, facts)
     except Exception:
         writer.discard()
         if folder != output:

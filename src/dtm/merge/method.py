@@ -26,6 +26,7 @@ be given per tensor, one annotated `ScalarK` per tensor and model (see `notation
     models    how many sub-models it takes at least and at most
     coefficients  a function (weights_K, state, *, settings) -> [K] fp64: the method is `weighted_sum` with these,
               of models_K or updates_K, and the engine may do it in one go
+    approximates  True: factors that are not the exact sum's; how far they are from it is told in the card
     idempotent, symmetric: merging K equal models gives that model; their order does not matter
 """
 

@@ -23,7 +23,7 @@ TOKENIZER = (
 COPIED = ("generation_config.json", *TOKENIZER)
 
 
-def write_beside(folder: Path, plan: Plan, card: Mapping[str, Any]) -> None:
+def write_beside(folder: Path, plan: Plan, card: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     """Everything but the weights; the config, which makes the folder a model, comes last."""
     reference = plan.inputs.reference.folder
     tokenizer = plan.vocabulary.folder if plan.vocabulary else reference
@@ -35,7 +35,7 @@ def write_beside(folder: Path, plan: Plan, card: Mapping[str, Any]) -> None:
         plan.vocabulary.write(folder)
     if len(plan.shards) > 1:
         write_json(folder / INDEX, _index(plan))
-    write_text(folder / "README.md", model_card(plan, card))
+    write_text(folder / "README.md", model_card(plan, card, facts))
     if plan.export == "adapter":
         write_json(folder / CONFIG, adapter_config(plan, card))
     elif plan.inputs.reference.config:
@@ -81,13 +81,12 @@ def adapter_config(plan: Plan, card: Mapping[str, Any]) -> dict[str, Any]:
     return {**first, **changes}
 
 
-def model_card(plan: Plan, card: Mapping[str, Any]) -> str:
+def model_card(plan: Plan, card: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     """README.md: front matter for the hub, the method, the models, and the file that it was made from.
 
     `card` may say `base_model`, `models` (names), `title`, `license`, `datasets`, and `recipe`: the run or merge
-    file as text or as a dict.
+    file as text or as a dict. `facts` are those of the merge, see `merging.execute`.
     """
-    facts = plan.facts()
     base = card.get("base_model") or facts["base"]
     names = list(card.get("models") or facts["models"])
     front = {
@@ -106,6 +105,11 @@ def model_card(plan: Plan, card: Mapping[str, Any]) -> str:
     for method, tensors in sorted(plan.fallbacks.items()):
         lines += ["", f"`{facts['method']}` cannot treat these {len(tensors)} tensors; they were merged with "
                   f"`{method}`: {', '.join(f'`{name}`' for name in tensors)}."]  # fmt: skip
+    if missed := facts.get("low_rank"):
+        worst = missed["worst"]
+        lines += ["", "The merged update is not the adapters' exact weighted sum: its relative error (Frobenius norm) "
+                  f"is {missed['relative_error']:.4g} over all modules, and at most {worst['relative_error']:.4g}, in "
+                  f"`{worst['tensor']}`."]  # fmt: skip
     if plan.untie:
         lines += ["", "The base's embeddings are tied; here input and output embeddings are two tensors."]
     recipe = card.get("recipe") or {"method": {"name": facts["method"], **facts["settings"]}, "base": base,

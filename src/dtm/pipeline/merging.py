@@ -58,6 +58,9 @@ def show(facts: dict[str, Any], out: Path) -> str:
         )
     if facts["untied"]:
         lines.append("input and output embeddings become two tensors")
+    if missed := facts.get("low_rank"):
+        lines.append(f"relative error of the merged adapters' sum: {missed['relative_error']:.3g}, at most "
+                     f"{missed['worst']['relative_error']:.3g}, in {missed['worst']['tensor']}")  # fmt: skip
     lines += [f"note: {note}" for note in facts["notes"]]
     if facts["dry_run"]:
         return "\n".join([*lines, "nothing was written"])

@@ -23,6 +23,7 @@ from dtm.merge.method import merger
     rank=lambda ranks, settings: max(ranks),
     idempotent=True,
     symmetric=True,
+    approximates=True,
 )
 def lora_average(
     A_K: Sequence[Block], B_K: Sequence[Block], scale_K: Weights, weights_K: Weights

@@ -26,3 +26,12 @@ def lora_cat(
     weights_K = normalized(weights_K) if normalize else weights_K
     parts = [B * np.float32(w * s) for B, s, w in zip(B_K, scale_K, weights_K, strict=True)]
     return np.concatenate(A_K, axis=0), np.concatenate(parts, axis=1)
+
+
+def missed(A: Block, B: Block, exact_A: Block, exact_B: Block) -> tuple[float, float]:
+    """|B A - E|^2 and |E|^2 (Frobenius) of E = exact_B exact_A, in fp64 and without forming either product."""
+    left = np.concatenate([B, -exact_B], axis=1).astype(np.float64)
+    right = np.concatenate([A, exact_A], axis=0).astype(np.float64)
+    products = (left.T @ left) * (right @ right.T)
+    own = products[len(A) :, len(A) :].sum()
+    return max(float(products.sum()), 0.0), float(own)

@@ -20,6 +20,7 @@ from dtm.merge.methods.lora_cat import lora_cat
     form="factors",
     rank=lambda ranks, settings: min(sum(ranks), settings["rank"]),
     symmetric=True,
+    approximates=True,
 )
 def lora_svd(
     A_K: Sequence[Block],

@@ -20,7 +20,9 @@ from dtm.merge.method import merger
 from dtm.merge.methods.lora_cat import lora_cat
 
 
-@merger.register("pico", paper="arXiv:2604.16826", form="factors", models=(2, None), symmetric=True)
+@merger.register(
+    "pico", paper="arXiv:2604.16826", form="factors", models=(2, None), symmetric=True, approximates=True
+)
 def pico(
     A_K: Sequence[Block],
     B_K: Sequence[Block],
