@@ -117,6 +117,9 @@ class _Weights:
         view = memoryview(data).cast("B")
         self._buffer[offset : offset + len(view)] = view
 
+    def keep(self, shard: Shard, notes: Any) -> None:
+        """Nothing goes on behind this shard after a kill."""
+
     def end(self, shard: Shard) -> None:
         import torch
 
