@@ -1,4 +1,4 @@
-"""The ensemble against averaging probabilities by hand in fp64, and against transformers' own greedy search."""
+"""The ensemble against averaging probabilities by hand in fp64; the mean of what several models scored."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import json
 
 import pytest
 import torch
+from lm_eval.api.instance import Instance
 
 from dtm.evaluate.averaging import mean_of_rows, mean_of_tasks
 from dtm.evaluate.heldout import response_loss
+from dtm.evaluate.lm_eval_model import LanguageModel
 from dtm.evaluate.loading import model_and_tokenizer
 from dtm.evaluate.summary import read_items
 from dtm.foundations.errors import ConfigError
+from dtm.foundations.types import Examples
 from tests.evaluate.conftest import Reference
 from tests.pipeline.submodels import rows_file
 from tests.tiny import tiny_model
@@ -67,52 +70,11 @@ def test_greedy_answers_follow_the_mean_probability(run, parts):
     assert len({item["response"] for item in result.items}) == 3
 
 
-def test_an_ensemble_of_equals_generates_what_transformers_does(parts):
-    """With prompts of unequal length, padded on the left, and answers that end at different steps."""
-    single, tokenizer = model_and_tokenizer({"model": str(parts[0]), "adapter": None, "dtype": "float32"})
-    tokenizer.padding_side = "left"
-    batch = tokenizer(PROMPTS, return_tensors="pt", padding=True)
-    settings = {
-        "max_length": batch["input_ids"].shape[1] + 24,
-        "pad_token_id": 0,
-        "stopping_criteria": Never(),
-    }
-    expected = None
-    for end in range(3, 60):  # an answer's end that comes early in one row and not in all
-        single.generation_config.eos_token_id = [end]
-        expected = single.generate(**batch, do_sample=False, **settings)
-        ended = [(row[batch["input_ids"].shape[1] :] == end).any() for row in expected]
-        if any(ended) and not all(ended):
-            break
-    assert any(ended)
-    both, _ = model_and_tokenizer(job([parts[0], parts[0]]))
-    for model in both.models:
-        model.generation_config.eos_token_id = [end]
-    assert torch.equal(both.generate(**batch, **settings), expected)
-
-
-class Never:
-    """A stopping criterion that never stops; transformers wants a list of them."""
-
-    def __call__(self, ids, scores, **_):
-        return torch.zeros(len(ids), dtype=torch.bool)
-
-    def __iter__(self):
-        return iter([self])
-
-    def __len__(self):
-        return 1
-
-    max_length = None
-
-
 def test_held_out_loss_of_the_ensemble(parts, tmp_path):
     path = rows_file(tmp_path / "rows.arrow")
     found = response_loss({**job(parts), "examples": str(path), "output": str(tmp_path / "out")})
     references = [Reference(folder) for folder in parts]
     total, count = 0.0, 0
-    from dtm.foundations.types import Examples
-
     for row in Examples.open(path).rows():
         ids = row["input_ids"]
         at = logs(references, ids[:-1])
@@ -122,11 +84,13 @@ def test_held_out_loss_of_the_ensemble(parts, tmp_path):
 
 
 def test_an_ensemble_does_not_sample(parts):
-    both, _ = model_and_tokenizer(job(parts[:2]))
-    ids = torch.tensor([[5, 6]])
-    with pytest.raises(ConfigError, match="greedily, and the task asks for do_sample"):
-        both.generate(ids, torch.ones_like(ids), max_length=4, stopping_criteria=Never(), pad_token_id=0,
-                      do_sample=True)  # fmt: skip
+    both, tokenizer = model_and_tokenizer(job(parts[:2]))
+    model = LanguageModel(both, tokenizer, batch_size=2, max_length=None, progress=None)
+    asked = Instance(
+        "generate_until", {}, ("The sea", {"until": ["\n"], "do_sample": True, "max_gen_toks": 4}), 0
+    )
+    with pytest.raises(ConfigError, match="an ensemble answers greedily"):
+        model.generate_until([asked])
 
 
 def test_the_mean_of_what_models_scored(run, parts, tmp_path):

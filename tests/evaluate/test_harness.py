@@ -270,7 +270,11 @@ def test_models_that_cannot_be_used_say_so(run, tmp_path):
 
 def test_a_backend_of_lm_evals_registry_scores_the_same(run):
     backend = {"model": "hf", "model_args": {"dtype": "float32"}}
-    assert run(CHOICES, backend=backend, output="hf").files == run(CHOICES).files
+    theirs, ours = run(CHOICES, backend=backend, output="hf"), run(CHOICES)
+    assert theirs.scores == ours.scores
+    for one, other in zip(theirs.items, ours.items, strict=True):
+        assert one["loglikelihoods"] == pytest.approx(other["loglikelihoods"], rel=1e-5)
+        assert one["prompt"] == other["prompt"]
     with pytest.raises(ConfigError, match="no model 'hff'"):
         run(CHOICES, backend={"model": "hff"})
     with pytest.raises(ConfigError, match="cannot evaluate an adapter"):

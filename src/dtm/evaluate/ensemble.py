@@ -10,8 +10,6 @@ from typing import Any
 import torch
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from dtm.foundations.errors import ConfigError
-
 
 class Ensemble(torch.nn.Module):
     """Stands where one transformers model does in evaluation; it costs as much as its models together.
@@ -23,7 +21,8 @@ class Ensemble(torch.nn.Module):
         super().__init__()
         self.models = torch.nn.ModuleList(models)
         self.config, self.device = models[0].config, models[0].device
-        self._positions = ["position_ids" in signature(model.forward).parameters for model in models]
+        self.generation_config = models[0].generation_config
+        self._takes = [signature(model.forward).parameters.keys() for model in models]
 
     def tie_weights(self) -> None:
         """lm-eval asks for it; each model tied its own when it was loaded."""
@@ -32,59 +31,41 @@ class Ensemble(torch.nn.Module):
         self,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
-        past_key_values: Sequence[Any] | None = None,
+        past_key_values: Caches | None = None,
         position_ids: torch.Tensor | None = None,
         use_cache: bool = False,
+        logits_to_keep: int = 0,
     ) -> CausalLMOutputWithPast:
-        """Mean log probabilities, and with `use_cache` each model's cache; `past_key_values` holds one a model."""
+        """Mean log probabilities, and with `use_cache` every model's cache; 0 logits to keep are all."""
         total_NTV: Any = None
         caches = []
-        for number, model in enumerate(self.models):
-            more = {"position_ids": position_ids} if self._positions[number] else {}
-            past = past_key_values[number] if past_key_values else None
+        own = {"position_ids": position_ids, "logits_to_keep": logits_to_keep}
+        for number, (model, takes) in enumerate(zip(self.models, self._takes, strict=True)):
             output = model(
-                input_ids=input_ids, attention_mask=attention_mask, past_key_values=past, use_cache=use_cache, **more
+                input_ids=input_ids, attention_mask=attention_mask, use_cache=use_cache,
+                past_key_values=past_key_values.each[number] if past_key_values else None,
+                **{name: value for name, value in own.items() if name in takes},
             )  # fmt: skip
             logs_NTV = output.logits.float().log_softmax(-1)
             total_NTV = logs_NTV if total_NTV is None else torch.logaddexp(total_NTV, logs_NTV)
-            caches.append(output.past_key_values if use_cache else None)
+            caches.append(getattr(output, "past_key_values", None))
         mean_NTV = total_NTV - math.log(len(self.models))
-        return CausalLMOutputWithPast(logits=mean_NTV, past_key_values=caches if use_cache else None)  # type: ignore[arg-type]
+        kept: Any = Caches(caches) if use_cache else None
+        return CausalLMOutputWithPast(logits=mean_NTV, past_key_values=kept)
 
-    @torch.inference_mode()
-    def generate(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        max_length: int,
-        stopping_criteria: Any,
-        pad_token_id: int,
-        do_sample: bool = False,
-        use_cache: bool = True,
-        **settings: Any,
-    ) -> torch.Tensor:
-        """The greedy answers behind left-padded prompts [N, T], as `GenerationMixin.generate` gives them."""
-        if do_sample or settings:
-            told = ", ".join(sorted(settings)) or "do_sample"
-            raise ConfigError(
-                f"an ensemble answers greedily, and the task asks for {told}", where="evaluate.tasks"
-            )
-        ends = torch.tensor(self._ends(), device=input_ids.device)
-        going_N = torch.ones(len(input_ids), dtype=torch.bool, device=input_ids.device)
-        seen_NT, step_NT, caches = attention_mask, input_ids, None
-        while going_N.any() and input_ids.shape[1] < max_length:
-            positions_NT = (seen_NT.cumsum(-1) - 1).clamp(min=0)[:, -step_NT.shape[1] :]
-            output = self(step_NT, seen_NT, caches, positions_NT, use_cache=True)
-            caches = output.past_key_values
-            best_N = output.logits[:, -1].argmax(-1)
-            step_NT = torch.where(going_N, best_N, pad_token_id)[:, None]
-            input_ids = torch.cat([input_ids, step_NT], dim=1)
-            seen_NT = torch.cat([seen_NT, torch.ones_like(step_NT)], dim=1)
-            stopped_N = torch.isin(best_N, ends) | stopping_criteria(input_ids, None).to(going_N.device)
-            going_N = going_N & ~stopped_N
-        return input_ids
 
-    def _ends(self) -> list[int]:
-        """The tokens at which an answer ends."""
-        said: Any = self.models[0].generation_config.eos_token_id  # type: ignore[union-attr]
-        return [] if said is None else list(said) if isinstance(said, list | tuple) else [said]
+class Caches:
+    """The caches of an ensemble's models, used as one."""
+
+    def __init__(self, each: Sequence[Any]) -> None:
+        self.each = each
+
+    @property
+    def layers(self) -> list[Any]:
+        """All models' layers; none where one of the models has no such memory."""
+        layers = [getattr(cache, "layers", None) for cache in self.each]
+        return [layer for several in layers for layer in several or ()] if all(layers) else []
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        for cache in self.each:
+            cache.batch_select_indices(indices)

@@ -154,7 +154,7 @@ def _work(run: Run, k: int, whole: Merging, weights_K: Sequence[float]) -> Work:
     inputs = merging.inputs
     if dev and run.dev is not None:
         inputs["dev"] = run.dev.digest
-    step = Step("attribute", settings, inputs, derive(run.seed, "evaluate"), checked.numerics)
+    step = Step("attribute", settings, inputs, derive(run.seed, "evaluate"), checked.numerics, version=2)
 
     def arguments(claim: Claim) -> dict[str, Any]:
         return {"merge": merging.job(run), "weights": weights, "output": str(claim.output),

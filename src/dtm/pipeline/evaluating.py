@@ -153,7 +153,7 @@ def _on_task(run: Run, question: Question) -> Work:
     backend = config.evaluate.backend and config.evaluate.backend.model_dump()
     settings = {"task": task.fingerprint, "format": form, "batch_size": config.evaluate.batch_size,
                 "model": config.model, "backend": backend}  # fmt: skip
-    step = Step("evaluate", settings, _inputs(model), None, checked.numerics)
+    step = Step("evaluate", settings, _inputs(model), None, checked.numerics, version=2)
 
     def arguments(claim: Claim) -> dict[str, Any]:
         return {

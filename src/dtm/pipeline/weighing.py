@@ -161,7 +161,7 @@ def _search_step(run: Run, section: Search, merging: Merging) -> Step:
     inputs = merging.inputs
     if not tasks:
         inputs["dev"] = run.dev_rows().digest
-    return Step("search", settings, inputs, derive(run.seed, "search"), checked.numerics)
+    return Step("search", settings, inputs, derive(run.seed, "search"), checked.numerics, version=2)
 
 
 def _tasks(run: Run, section: Search) -> list[Any]:
