@@ -1,123 +1,17 @@
-"""`dtm.run`: the whole flow on one page - check, recipe, baselines, evaluation, report."""
+"""A run from its file to its report: `flow` is the whole of it on one page, beside it stand its verbs.
+
+The names below are loaded when they are first used: `dtm merge` needs none of what a run needs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
+from importlib import import_module
 from typing import Any
 
-from dtm.config import RunFile, read
-from dtm.foundations.errors import ConfigError
-from dtm.foundations.files import write_json
-from dtm.foundations.launch import LocalLauncher
-from dtm.foundations.store import Store
-from dtm.pipeline import folder
-from dtm.pipeline.checks import check
-from dtm.pipeline.display import Display
-from dtm.pipeline.evaluating import DevScore, dev_scores
-from dtm.pipeline.made import Made
-from dtm.pipeline.origin import remember
-from dtm.pipeline.plan import plan
-from dtm.pipeline.results import assemble
-from dtm.pipeline.steps import Steps
-from dtm.pipeline.verbs import Run, Stopped
-
-STAGES = ("disperse", "train", "merge", "evaluate")
+__all__ = ["STAGES", "run"]
 
 
-def run(
-    source: Path | str | Mapping[str, Any] | RunFile,
-    settings: Sequence[str] = (),
-    *,
-    until: str = "evaluate",
-    dry_run: bool = False,
-    probe: bool = False,
-    quiet: bool = False,
-    command: str = "",
-    launcher: LocalLauncher | None = None,
-) -> dict[str, Any]:
-    """Do what a run file says, reusing whatever the store holds, and return the content of results.json.
-
-    `settings` are `key=value` overrides; `until` stops after that stage; `dry_run` returns the plan
-    instead, with training speed measured if `probe`. A `launcher` stays open, its workers warm for the
-    caller's next run; its threads must be the run's. Raises DtmError for a user's mistake, before work.
-    """
-    file = source if isinstance(source, RunFile) else read(source, settings)
-    checked = check(file)
-    if launcher is not None and launcher.threads != checked.threads:
-        raise ConfigError(
-            f"the workers that are kept have {launcher.threads} threads, and this run wants {checked.threads}",
-            where=file.where("launch.threads"), mend=f"Set launch.threads to {launcher.threads}",
-        )  # fmt: skip
-    store = Store(file.store)
-    if not dry_run or not (file.output_dir / "run.yaml").exists():  # what was run is not what was planned
-        folder.open_folder(
-            file.output_dir, file.document.text, checked.config.model_dump(mode="json"), store.root
-        )
-        remember(file)
-    log = None if dry_run else file.output_dir / "log.jsonl"
-    display = Display(log, quiet=quiet)
-    kept = launcher is not None
-    launcher = launcher or LocalLauncher(
-        workers=checked.config.launch.workers, threads=checked.threads, log=file.output_dir / "workers.log"
-    )
-    display.begin(command)
-    try:
-        steps = Steps(store, launcher, display, planning=dry_run, folder=file.output_dir)
-        this = Run(checked, steps, until=until)
-        made = _make(this)
-        evaluated = this.evaluate(made.wanted(checked)) if until == STAGES[-1] else {}
-        on_dev = _on_dev(this, made) if until == STAGES[-1] and checked.config.evaluate.dev else {}
-        if dry_run:
-            return plan(this, probe=probe)
-        display.close()
-        results = _finish(this, made, evaluated, on_dev, command)
-        display.end()
-        return results
-    finally:
-        display.close()
-        if not kept:
-            launcher.close()
-
-
-def _make(this: Run) -> Made:
-    """What the recipe made, then its baselines; what stands in the run folder besides is the recipe's own."""
-    checked, config = this.checked, this.checked.config
-    made = Made(this.base())
-    try:
-        this.making = checked.recipe.method.name
-        made.final = checked.recipe(this, config)
-        own = this.cards.copy(), list(this.portions), list(this.submodels)
-        made.submodels = own[2]
-        for baseline in checked.baselines:
-            this.making = baseline.method.name
-            made.baselines.append(replace(baseline(this, config), name=this.making))
-        this.cards, this.portions, this.submodels = own
-    except Stopped:
-        made.submodels = this.submodels
-    return made
-
-
-def _on_dev(this: Run, made: Made) -> dict[str, DevScore]:
-    """The scores on dev of all models but sub-models and checkpoints, by name; empty in planning."""
-    models = made.finished(this.checked)
-    scores = dev_scores(this, models) or []
-    return {model.name: score for model, score in zip(models, scores, strict=bool(scores))}
-
-
-def _finish(this: Run, made: Made, evaluated: Any, on_dev: Any, command: str) -> dict[str, Any]:
-    """Readable names, results.json, report.html; `steps.json` last, for the next plan."""
-    from dtm.pipeline.attribute import attached
-    from dtm.report import render
-
-    models = made.shown(this.checked)
-    folder.show_data(this)
-    folder.show_models(this, models)
-    folder.show_evaluation(this, evaluated)
-    results = assemble(this, models, evaluated, on_dev, command=command)
-    results = attached(results, this.steps.folder)
-    write_json(this.steps.folder / "results.json", results)
-    render(results, this.steps.folder)
-    this.steps.save(whole=this.until == STAGES[-1])
-    return results
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'dtm.pipeline' has no attribute {name!r}")
+    return getattr(import_module("dtm.pipeline.flow"), name)

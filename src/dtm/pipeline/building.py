@@ -168,7 +168,9 @@ def merge(
         statistics=merging.statistics_files or None, seed=seed, threads=checked.threads, progress=progress,
         card=card, inspect=section.export == "model" and len(names) > 1,
     )  # fmt: skip
-    facts.get("inspection", {}).pop("tensors", None)  # they stand in inspection.json; results.json holds layers
+    facts.get("inspection", {}).pop(
+        "tensors", None
+    )  # they stand in inspection.json; results.json holds layers
     return facts
 
 
