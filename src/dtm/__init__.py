@@ -2,7 +2,7 @@
 
     dtm.run("run.yaml")                          # what `dtm run` does; returns the content of results.json
     dtm.attribute("runs/first")                  # which portion costs or helps which benchmark
-    dtm.merge.merge("merge.yaml", "out")         # what `dtm merge` does; `dtm.merge` is the merging package
+    dtm.merge("merge.yaml", "out")               # what `dtm merge` does; `dtm.merge` is the merging package too
 
 The names below are loaded when they are first used, so that `import dtm` costs nothing.
 """
@@ -22,7 +22,7 @@ _PLACES = {
     "Model": "dtm.foundations.types",
     "Store": "dtm.foundations.store",
 }
-# A package cannot share its name with a function: importing the one would hide the other.
+# A function beside a package of its name would be hidden by it or hide it, so the package itself is callable.
 _PACKAGES = ("merge",)
 __all__ = ["DtmError", "Examples", "Model", "Store", "__version__", "attribute", "merge", "run"]
 

@@ -107,6 +107,9 @@ def merge(
     allow_nonfinite: Annotated[
         bool, typer.Option("--allow-nonfinite", help="Go on over NaN and infinity in the weights.")
     ] = False,
+    hash_inputs: Annotated[
+        bool, typer.Option("--hash", help="Tell the sha256 of every input in the model's card.")
+    ] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="As many as there are cores by default.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -114,7 +117,7 @@ def merge(
     from dtm.pipeline.merging import merge_file, show
 
     facts = merge_file(file, out, dry_run=dry_run, inspect=inspect, allow_nonfinite=allow_nonfinite,
-                       threads=threads, quiet=as_json)  # fmt: skip
+                       threads=threads, hash_inputs=hash_inputs, quiet=as_json)  # fmt: skip
     typer.echo(json.dumps(facts, indent=2, sort_keys=True) if as_json else show(facts, out))
 
 

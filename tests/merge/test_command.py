@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -321,3 +323,34 @@ def test_planning_reads_no_weights(tmp_path, tensors):
         file.truncate(len(header) + 4000)
     plan = plan_merge(base=None, models=[folder], method=registry("merge").bind("linear"), weights=[1])
     assert plan.bytes_in == 4000
+
+
+def test_the_inputs_sha256_are_told_and_remembered(models, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    content = {"base": "base", "method": "task_arithmetic", "models": ["a", "b"]}
+    facts, _ = carry_out(models, content, hash_inputs=True)
+    files = {"base": "base", "sub-model 0": "a", "sub-model 1": "b"}
+    raw = {what: (models / name / "model.safetensors").read_bytes() for what, name in files.items()}
+    expected = {f"{what}: model.safetensors": hashlib.sha256(one).hexdigest() for what, one in raw.items()}
+    assert facts["inputs"] == expected
+    card = (models / "out/README.md").read_text()
+    assert all(f"| {name} | `{value}` |" in card for name, value in expected.items())
+
+    import dtm.foundations.digests as digests
+
+    monkeypatch.setattr(
+        digests, "sha256", None
+    )  # what is known by path, size, time and inode is not read again
+    shutil.rmtree(models / "out")
+    again, _ = carry_out(models, content, hash_inputs=True)
+    assert again["inputs"] == expected
+    shutil.rmtree(models / "out")
+    plain, _ = carry_out(models, content)
+    assert "inputs" not in plain
+
+
+def test_no_place_for_a_cache_is_no_error(models, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    facts, _ = carry_out(models, {"method": "linear", "models": ["a"]}, hash_inputs=True)
+    assert len(facts["inputs"]["sub-model 0: model.safetensors"]) == 64

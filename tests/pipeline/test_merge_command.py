@@ -66,8 +66,10 @@ def test_from_python_whatever_was_imported_before(merge_file, tmp_path):
         "import sys, dtm\nassert 'dtm.merge' not in sys.modules\n"
         "first = dtm.merge\nfrom dtm.merge import merge_models, merge\nassert dtm.merge is first\n"
         f"assert callable(merge_models) and dtm.merge.merge is merge\n"
-        f"print(dtm.merge.merge({str(merge_file)!r}, {str(tmp_path / 'out')!r})['method'])"
+        f"print(dtm.merge({str(merge_file)!r}, {str(tmp_path / 'out')!r})['method'])\n"
+        f"print(dtm.merge.merge({str(merge_file)!r}, {str(tmp_path / 'more')!r}, threads=1)['method'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == "task_arithmetic\n", done.stderr
+    assert done.stdout == "task_arithmetic\ntask_arithmetic\n", done.stderr
+    assert (tmp_path / "more" / "model.safetensors").read_bytes() == (tmp_path / "out/model.safetensors").read_bytes()
     assert (tmp_path / "out" / "config.json").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -58,6 +59,17 @@ class Digests:
                 f"the digest cache cannot be used: {error}", where=self.path,
                 mend="Delete that file; it is made again",
             ) from error  # fmt: skip
+
+
+def user_digest(path: Path) -> str:
+    """sha256 of a file outside of any store, remembered for this user if there is a place for that."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dtm"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        digests = Digests(cache / "digests.sqlite")
+    except (OSError, StoreError):
+        return sha256(path)
+    return digests.of(path)
 
 
 def _stat(path: Path) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from dtm.foundations.digests import user_digest
 from dtm.merge.merging import execute
 from dtm.merge.planning import Plan, plan_merge
 from dtm.merge.request import Request, parse_request, read_request
@@ -24,15 +25,17 @@ def run(
     allow_nonfinite: bool = False,
     threads: int | None = None,
     progress: Progress | None = None,
+    hash_inputs: bool = False,
 ) -> dict[str, Any]:
     """Do what a merge file says; returns the plan's facts, `seconds`, and with `inspect` the `inspection`.
 
     `dry_run` only plans; `out` may then be None. With `inspect` the folder also holds `inspection.json`. Threads: as
-    many as there are cores by default. Raises DtmError for all that a user can mend.
+    many as there are cores by default. `hash_inputs` tells the sha256 of all inputs, kept for the next time. Raises
+    DtmError for all that a user can mend.
     """
     request, text = read_request(Path(yaml_path))
     return carry_out(request, out, text=text, dry_run=dry_run, inspect=inspect, allow_nonfinite=allow_nonfinite,
-                     threads=threads, progress=progress)  # fmt: skip
+                     threads=threads, progress=progress, hash_inputs=hash_inputs)  # fmt: skip
 
 
 def merge(source: Path | str | Mapping[str, Any], out: Path | str | None, **options: Any) -> dict[str, Any]:
@@ -53,6 +56,7 @@ def carry_out(
     allow_nonfinite: bool = False,
     threads: int | None = None,
     progress: Progress | None = None,
+    hash_inputs: bool = False,
 ) -> dict[str, Any]:
     """Plan a request, and unless it is a dry run, merge into `out`."""
     started = time.monotonic()
@@ -61,8 +65,10 @@ def carry_out(
     if dry_run or out is None:
         return facts
     card = {"recipe": text or recipe}
-    extra = execute(plan, Path(out), threads=threads or cores(), seed=request.seed, allow_nonfinite=allow_nonfinite,
-                    progress=progress, card=card, inspect=inspect)  # fmt: skip
+    extra = execute(
+        plan, Path(out), threads=threads or cores(), seed=request.seed, allow_nonfinite=allow_nonfinite,
+        progress=progress, card=card, inspect=inspect, digest=user_digest if hash_inputs else None,
+    )  # fmt: skip
     return {**facts, **extra, "seconds": round(time.monotonic() - started, 3)}
 
 

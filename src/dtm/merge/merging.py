@@ -14,6 +14,7 @@ from dtm.foundations.registry import Bound
 from dtm.merge.inputs import Where
 from dtm.merge.planning import Export, Plan, Space, plan_merge
 
+Digest = Callable[[Path], str]
 IN_WORK, INSPECTION = ".tmp", "inspection.json"
 
 
@@ -34,18 +35,20 @@ def merge_models(
     progress: Callable[[int, int], None] | None = None,
     card: Mapping[str, Any] | None = None,
     inspect: bool = False,
+    digest: Digest | None = None,
 ) -> dict[str, Any]:
     """Merge models into the folder `output` and return the facts of it.
 
     An existing folder, empty or with what a killed run of the same merge left, is written into; else the work is
     done in `OUTPUT.tmp`, which is renamed at the end. `progress(done, total)` counts values. `weights` and
-    `statistics`: see `plan_merge`; `card`: see `output.model_card`; `inspect`: see `execute`.
+    `statistics`: see `plan_merge`; `card`: see `output.model_card`; `inspect` and `digest`: see
+    `execute`.
     """
     output = Path(output)
     plan = plan_merge(base=base, models=models, method=method, weights=weights, space=space, export=export,
                       dtype=dtype, statistics=statistics)  # fmt: skip
     return execute(plan, output, threads=threads, seed=seed, allow_nonfinite=allow_nonfinite, progress=progress,
-                   card=card, inspect=inspect)  # fmt: skip
+                   card=card, inspect=inspect, digest=digest)  # fmt: skip
 
 
 def execute(
@@ -58,9 +61,12 @@ def execute(
     progress: Callable[[int, int], None] | None = None,
     card: Mapping[str, Any] | None = None,
     inspect: bool = False,
+    digest: Digest | None = None,
 ) -> dict[str, Any]:
     """Do what a plan says; with `inspect`, also write `inspection.json` (see `inspection`), the facts' `inspection`.
 
+    `digest` gives a file's sha256; with it the card and the facts' `inputs` tell those of all inputs, which are hashed
+    beside the work, on one core.
     Raises ResourceError on a full disk, ModelError on NaN or infinity: nothing is left that looks like a model.
     """
     from threadpoolctl import threadpool_limits
@@ -68,6 +74,7 @@ def execute(
     from dtm.merge.checkpoint import Files
     from dtm.merge.engine import Engine
     from dtm.merge.output import write_beside
+    from dtm.merge.provenance import hashing
     from dtm.merge.writer import Writer, ensure_room, on_disk
 
     ensure_room(output.absolute().parent, plan)
@@ -76,7 +83,7 @@ def execute(
     inputs = {one.path for job in plan.jobs for one in (*job.inputs, *([job.base] if job.base else []))}
     try:
         # One BLAS thread: our own threads take blocks, and a matrix product has one order of summation.
-        with Files().open(inputs) as files, threadpool_limits(1):
+        with hashing(plan, digest) as digests, Files().open(inputs) as files, threadpool_limits(1):
             engine = Engine(
                 plan,
                 files,
@@ -87,8 +94,10 @@ def execute(
                 inspect=inspect,
             )
             engine.write(writer)
-        facts = plan.facts()
-        facts |= engine.findings.facts(facts["models"])
+            facts = plan.facts()
+            facts |= engine.findings.facts(facts["models"])
+            if digest is not None:
+                facts["inputs"] = digests()
         with on_disk(folder):
             if inspect:
                 write_json(folder / INSPECTION, facts["inspection"])

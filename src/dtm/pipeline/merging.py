@@ -16,6 +16,7 @@ def merge_file(
     inspect: bool = False,
     allow_nonfinite: bool = False,
     threads: int | None = None,
+    hash_inputs: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Carry out or plan a merge file, with a bar on standard error unless `quiet`; returns its facts.
@@ -33,7 +34,7 @@ def merge_file(
     try:
         facts = run(
             file, out, dry_run=dry_run, inspect=inspect, allow_nonfinite=allow_nonfinite, threads=threads,
-            progress=lambda done, total: display.update(label, done, total),
+            hash_inputs=hash_inputs, progress=lambda done, total: display.update(label, done, total),
         )  # fmt: skip
     finally:
         display.close()

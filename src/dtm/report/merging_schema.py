@@ -28,6 +28,13 @@ INSPECTION = record("how the updates lie to one another and to the result", {
     "overall": record("over all tensors that were merged", MEASURES),
     "layers": record("the same for each layer by its number, and for what stands `outside` of them"),
 })  # fmt: skip
+LOW_RANK = record("how far merged factors are from the adapters' exact weighted sum, where they are", {
+    "relative_error": number("Frobenius norm of the difference over that of the sum, over all modules", minimum=0),
+    "worst": record("the module with the largest error", {
+        "tensor": text("its weight's name"),
+        "relative_error": number("its error", minimum=0),
+    }),
+})  # fmt: skip
 SEARCH = record("how the weights were searched for", {
     "search": text("the strategy", enum=["cma_es", "greedy", "uniform_grid", None]),
     "budget": count("candidates that might be tried"),

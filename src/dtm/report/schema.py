@@ -22,7 +22,7 @@ from dtm.report.fields import record as _object
 from dtm.report.fields import required as _name
 from dtm.report.fields import row as _row
 from dtm.report.fields import text as _text
-from dtm.report.merging_schema import ATTRIBUTION, INSPECTION, SEARCH
+from dtm.report.merging_schema import ATTRIBUTION, INSPECTION, LOW_RANK, SEARCH
 
 FORMAT = 1
 WORDS = {"object": "an object", "array": "a list", "string": "text", "number": "a number",
@@ -182,6 +182,8 @@ RESULTS_SCHEMA: dict[str, Any] = {
             "space": _text("`weight` (exact updates) or `adapter` (average of the factors)"),
             "export": _text("`model` or `adapter`"),
             "paper": _text("source of the method"),
+            "inputs": _object("sha256 of each file that was merged, by what it is"),
+            "low_rank": LOW_RANK,
             "inspection": INSPECTION,
             "search": SEARCH,
         }),

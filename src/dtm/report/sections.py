@@ -11,7 +11,7 @@ from dtm.report.wording import MISSING, count, duration, plural, short
 
 BARS = 20  # stages with a bar
 LISTED = 6  # items of a list in the merge card
-DRAWN = ("weights", "inspection", "search")  # facts of the merge that have figures of their own
+DRAWN = ("weights", "inspection", "search", "inputs")  # facts of the merge with figures, and what is in its card
 
 
 def colours(scores: Board) -> dict[str, str]:
