@@ -18,7 +18,7 @@ from dtm.merge.method import Treatment, call, wants
 from dtm.merge.methods.lora_cat import lora_cat, missed
 from dtm.merge.sources import Product, Range, Reader, Remap, Source, pair
 
-BLOCK = 1 << 16  # values: a block of every sub-model stays in the second-level cache
+BLOCK = 1 << 17  # values: few enough for the second-level cache, many enough for calls to cost nothing
 PRODUCT_BLOCK = 1 << 20  # where an adapter's product is formed: a matrix product of few rows is slow
 SPAN = 1 << 20  # values that one task takes: many times what a thread switch costs
 

@@ -56,7 +56,7 @@ for _name, _result, _arguments in (
 
 def _at(array: Any, dtype: Any = np.float32) -> int:
     """The address of a contiguous array of that dtype: what C is told must be so."""
-    if array.dtype != dtype or not array.flags.c_contiguous:
+    if array.dtype.type is not dtype or not array.flags.c_contiguous:
         raise TypeError(f"a kernel takes contiguous {np.dtype(dtype).name}, not {array.dtype.name}")
     return array.ctypes.data
 

@@ -71,6 +71,16 @@ INLINE int decode_strip(const void *source, int dtype, int64_t n, float *restric
     return !infinite;
 }
 
+/* n bf16 less the base's values; whether all that was read is finite. */
+INLINE int decode_less_strip(const uint16_t *restrict from, const float *restrict base, int64_t n, float *restrict out) {
+    uint32_t infinite = 0;
+    for (int64_t i = 0; i < n; i++) {
+        infinite |= (from[i] & 0x7F80) == 0x7F80;
+        out[i] = as_float((uint32_t)from[i] << 16) - base[i];
+    }
+    return !infinite;
+}
+
 /* n fp32 to that dtype, to nearest even; whether all results are finite. A NaN stays one. */
 INLINE int encode_strip(const float *restrict values, int dtype, int64_t n, void *target) {
     uint32_t infinite = 0;
@@ -116,6 +126,10 @@ KERNEL int64_t decode_rows(int64_t models, const void *const *sources, const int
     if (base && !decode_strip(base, base_dtype, n, base_row)) wrong = models;
     for (int64_t k = models - 1; k >= 0; k--) {
         float *restrict row = rows + k * n;
+        if (less && dtypes[k] == BF16) {
+            if (!decode_less_strip(sources[k], base_row, n, row)) wrong = k;
+            continue;
+        }
         if (!decode_strip(sources[k], dtypes[k], n, row)) wrong = k;
         if (less)
             for (int64_t i = 0; i < n; i++) row[i] -= base_row[i];
@@ -237,8 +251,25 @@ KERNEL void trim(int64_t n, const float *restrict values, uint32_t limit, int64_
         }
 }
 
-KERNEL void elect(int64_t models, int64_t n, const float *rows, const double *weights, int normalize,
-                  float *restrict out) {
+/* With a number of models that the compiler knows, a value's sums stay in registers. */
+INLINE void elect_fixed(int64_t models, int64_t n, const float *rows, const double *weights, int normalize,
+                        float *restrict out) {
+    for (int64_t i = 0; i < n; i++) {
+        double total = 0.0, agreed = 0.0, share = 0.0;
+        for (int64_t k = 0; k < models; k++) total += weights[k] * (double)rows[k * n + i];
+        for (int64_t k = 0; k < models; k++) {
+            double scaled = weights[k] * (double)rows[k * n + i];
+            int agree = (total >= 0.0) ? scaled > 0.0 : scaled < 0.0;
+            agreed += chosen(agree, scaled);
+            share += chosen(agree, weights[k]);
+        }
+        if (normalize) agreed /= share != 0.0 ? share : 1.0;
+        out[i] = (float)agreed;
+    }
+}
+
+INLINE void elect_any(int64_t models, int64_t n, const float *rows, const double *weights, int normalize,
+                      float *restrict out) {
     double total[STRIP], agreed[STRIP], share[STRIP];
     for (int64_t start = 0; start < n; start += STRIP) {
         int64_t length = n - start < STRIP ? n - start : STRIP;
@@ -260,6 +291,16 @@ KERNEL void elect(int64_t models, int64_t n, const float *rows, const double *we
         if (normalize)
             for (int64_t i = 0; i < length; i++) agreed[i] /= share[i] != 0.0 ? share[i] : 1.0;
         for (int64_t i = 0; i < length; i++) out[start + i] = (float)agreed[i];
+    }
+}
+
+KERNEL void elect(int64_t models, int64_t n, const float *rows, const double *weights, int normalize,
+                  float *restrict out) {
+    switch (models) {
+    case 2: elect_fixed(2, n, rows, weights, normalize, out); break;
+    case 3: elect_fixed(3, n, rows, weights, normalize, out); break;
+    case 4: elect_fixed(4, n, rows, weights, normalize, out); break;
+    default: elect_any(models, n, rows, weights, normalize, out);
     }
 }
 
