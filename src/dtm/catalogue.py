@@ -48,10 +48,12 @@ def environment() -> dict[str, Any]:
     import torch
 
     from dtm.foundations.store import versions
+    from dtm.merge.kernels import kernels
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
-        "versions": versions(), "python": platform.python_version(), "platform": platform.platform(),
+        "merge_kernels": kernels().__name__.rpartition(".")[2], "versions": versions(),
+        "python": platform.python_version(), "platform": platform.platform(),
         "cores": psutil.cpu_count(), "memory_gb": round(psutil.virtual_memory().total / 1e9, 1), "gpus": gpus,
     }  # fmt: skip
 
