@@ -10,6 +10,7 @@ import pytest
 
 from dtm.foundations.yaml import load
 from dtm.pipeline import run
+from dtm.study import study
 from dtm.testbed import generate
 from tests.tiny import tiny_model
 
@@ -23,8 +24,32 @@ SMALL = [
 ]
 
 
+STUDIES = sorted(path.name for path in EXAMPLES.glob("*.yaml") if load(path).values.get("study"))
+RUNS = sorted(path.name for path in EXAMPLES.glob("*.yaml") if path.name not in STUDIES)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.yaml")))
+@pytest.mark.parametrize("name", STUDIES)
+def test_study_runs(name, tmp_path, monkeypatch):
+    checkout = tmp_path / "checkout"
+    (checkout / "examples").mkdir(parents=True)
+    (checkout / "examples" / name).write_text((EXAMPLES / name).read_text())
+    monkeypatch.chdir(checkout)
+    generate(checkout / "build" / "testbed", rows=400)
+    tiny_model(checkout / "examples" / "base", seed=4)
+    settings = ["run.base=base", "run.train.args.max_steps=2", "run.launch.threads=1", "run.evaluate.limit=2",
+                "run.dev.tasks.0.limit=2", "run.dev.tasks.1.limit=2", "seeds=[0]", "grid.seeds=[0]"]  # fmt: skip
+    results = study(checkout / "examples" / name, settings, quiet=True)
+    arms = {arm["name"]: arm for arm in results["arms"]}
+    assert set(arms) == {arm["name"] for arm in load(EXAMPLES / name).values["arms"]}
+    assert not any(arm["failures"] for arm in arms.values())
+    assert all(arm["scores"] for arm in arms.values())
+    assert results["curve"] is not None
+    assert (checkout / "studies" / "tax-in-small" / "report.html").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUNS)
 def test_example_runs(name, tmp_path, monkeypatch):
     checkout = tmp_path / "work" / "checkout"
     (checkout / "examples").mkdir(parents=True)

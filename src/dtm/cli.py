@@ -81,16 +81,16 @@ def study(
     as_json: Json = False,
 ) -> None:
     """Arms x seeds over one store, to one table with statistics. A study that was stopped goes on."""
-    from dtm.study import show
+    from dtm.study import read, show
     from dtm.study import study as run_study
 
-    command = shlex.join(["dtm", *sys.argv[1:]])
-    results = run_study(file, settings, only=only, dry_run=dry_run, quiet=as_json, command=command)
+    command, parsed = shlex.join(["dtm", *sys.argv[1:]]), read(file, settings)
+    results = run_study(parsed, only=only, dry_run=dry_run, quiet=as_json, command=command)
     if as_json:
         typer.echo(json.dumps(results, indent=2, sort_keys=True))
     else:
-        show(results)
-    if any(arm["failures"] for arm in results["arms"] if not dry_run):
+        show(results, parsed.output_dir)
+    if not dry_run and any(arm["failures"] for arm in results["arms"]):
         raise typer.Exit(1)
 
 

@@ -100,7 +100,7 @@ def _make(this: Run) -> Made:
 
 
 def _on_dev(this: Run, made: Made) -> dict[str, DevScore]:
-    """The scores on dev of all models but sub-models and checkpoints, by name; empty in planning."""
+    """The scores on dev of all models that were evaluated but sub-models, by name; empty in planning."""
     models = made.finished(this.checked)
     scores = dev_scores(this, models) or []
     return {model.name: score for model, score in zip(models, scores, strict=bool(scores))}

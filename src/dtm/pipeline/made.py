@@ -27,9 +27,9 @@ class Made:
         return [model for model, role in self.parts() if model is self.final or _named(role, checked)]
 
     def finished(self, checked: Checked) -> list[Model]:
-        """Those of them that a reader could want to use: no sub-models, no checkpoints."""
-        finished = {model.name for model, role in self.parts() if role in ("base", "baseline", "merged")}
-        return [model for model in self.wanted(checked) if model.name in finished]
+        """Those of them that a reader could want to use, a checkpoint among them: no sub-models."""
+        parts = {model.name for model, role in self.parts() if role == "submodel"}
+        return [model for model in self.wanted(checked) if model.name not in parts]
 
     def shown(self, checked: Checked) -> list[Part]:
         """All models in the order of tables; checkpoints only if they were evaluated."""
@@ -59,11 +59,13 @@ def _named(role: str, checked: Checked) -> bool:
 
 def described(model: Model, role: str) -> dict[str, Any]:
     """The model's row in results.json."""
-    row = {
+    row: dict[str, Any] = {
         "name": model.name,
         "role": role,
         "tokens": model.tokens,
         "steps": model.steps,
         "digest": model.digest,
     }
+    if model.parts:
+        row["parts"] = len(model.parts)
     return {**row, "share": model.facts["share"]} if role == "checkpoint" else row

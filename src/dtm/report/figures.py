@@ -96,7 +96,8 @@ def heldout(results: dict[str, Any], scores: Board, colours: dict[str, str]) -> 
     rows = [
         row
         for row in results["results"]["heldout"]
-        if row["loss"] is not None and row["model"] in scores.models
+        if row["loss"] is not None
+        and scores.models.get(row["model"], {}).get("role") not in (None, "checkpoint")
     ]
     if not rows:
         return None

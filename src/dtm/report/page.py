@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dtm.foundations.files import write_text
-from dtm.report import attribution, figures, merging, sections, wording
+from dtm.report import attribution, figures, merging, sections, tax_curve
 from dtm.report.board import ALPHA, board
 from dtm.report.curves import curves
+from dtm.report.html import environment, style
 from dtm.report.schema import complete, validate
 from dtm.report.statement import statement
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 HERE = Path(__file__).parent
-STYLES = ("page.css", "merging.css")
+STYLES = ("page.css", "merging.css", "tax_curve.css")
 
 
 def render(results: dict[str, Any], folder: Path) -> Path:
@@ -51,6 +51,7 @@ def page(results: dict[str, Any]) -> str:
         colours=colours,
         scores=figures.score_rows(scores),
         every_score=figures.every_score(results),
+        tax=tax_curve.of_run(scores),
         curves=curves(results, colours, scores.of_role("submodel")),
         portions=sections.portions(results),
         spread=figures.spread(scores, colours),
@@ -64,7 +65,7 @@ def page(results: dict[str, Any]) -> str:
         alpha=ALPHA,
         script=script,
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        style="".join((HERE / name).read_text(encoding="utf-8") for name in STYLES),
+        style=style(*STYLES),
     )
     # a lone surrogate from a broken row cannot be written as UTF-8
     return text.encode("utf-8", "replace").decode()
@@ -73,19 +74,4 @@ def page(results: dict[str, Any]) -> str:
 @cache
 def template(name: str) -> Template:
     """A template beside this file, everything in it escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["pretty"] = lambda value: json.dumps(
-        value, indent=2, sort_keys=True, ensure_ascii=False
-    )
-    environment.filters |= {
-        name: getattr(wording, name) for name in ("count", "short", "loss", "probability", "plural")
-    }
-    return environment.get_template(name)
+    return environment().get_template(name)

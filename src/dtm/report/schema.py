@@ -62,6 +62,7 @@ RESULTS_SCHEMA: dict[str, Any] = {
                 "tokens": _count("trained tokens (those with loss) spent to make it, its parts included"),
                 "steps": _count("optimiser steps spent to make it, its parts included"),
                 "digest": _text("sha256 of the checkpoint's content"),
+                "parts": _count("of a model that has none of its own weights: the models that answer for it"),
                 "share": _number("of a checkpoint: share of its training's optimiser steps", minimum=0, maximum=1),
             })),
             "tasks": _list("what was evaluated, once for each prompt format", _row({

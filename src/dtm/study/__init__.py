@@ -15,6 +15,7 @@ from dtm.foundations.files import write_json, write_text
 from dtm.foundations.launch import LocalLauncher
 from dtm.foundations.registry import unknown
 from dtm.study.arms import Arms
+from dtm.study.asked import Answers
 from dtm.study.checking import check
 from dtm.study.file import StudyFile, read
 from dtm.study.items import collect
@@ -23,7 +24,7 @@ from dtm.study.progress import Progress
 from dtm.study.results import assemble
 from dtm.study.running import Runner
 
-__all__ = ["show", "study"]
+__all__ = ["read", "show", "study"]
 
 
 def study(
@@ -66,13 +67,17 @@ def study(
     items = collect(outcomes)
     if items.benchmarks:
         items.save(folder / "items.parquet")
-    results = assemble(arms, runner.tuned, outcomes, items, command=command)
+    answers = Answers({task.name: task for task in checked.tasks})
+    results = assemble(arms, runner.tuned, outcomes, items, answers, command=command)
     write_json(folder / "study.json", results)
+    from dtm.study.page import render
+
+    render(results, folder)
     return results
 
 
-def show(results: dict[str, Any]) -> None:
-    """Print a study's table and sentences, or its plan."""
+def show(results: dict[str, Any], folder: Path) -> None:
+    """Print a study's table and sentences and where its page is, or its plan."""
     from rich.console import Console
 
     from dtm.study import planning, terminal
@@ -84,3 +89,4 @@ def show(results: dict[str, Any]) -> None:
     console.print(terminal.table(results))
     for sentence in results["statement"]:
         console.print(sentence, soft_wrap=True, markup=False)
+    console.print(f"\nreport: {folder / 'report.html'}", soft_wrap=True, markup=False)

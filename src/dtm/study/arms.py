@@ -170,15 +170,13 @@ class Arms:
         return document
 
     def _evaluate(self, values: dict[str, Any], trial: Trial) -> dict[str, Any]:
-        """What is evaluated: for tuning the dev items alone; the vanilla curve where checkpoints are kept."""
+        """What is evaluated: for tuning the dev items alone; the curve where checkpoints are kept, on both."""
         given = dict(values.get("evaluate") or {})
-        if trial.tuning:
-            dev_tasks = (values.get("dev") or {}).get("tasks")
-            return {**given, "tasks": [], "models": ["merged", "baselines"], "heldout": not dev_tasks}
         models = ["base", "baselines", "merged"]
-        if trial.arm.name == self.file.against and checkpoints_of(values):
-            models.append("checkpoints")
-        return {**given, "models": models}
+        if trial.tuning:
+            return {**given, "tasks": [], "models": models[1:], "heldout": False, "dev": True}
+        curve = trial.arm.name == self.file.against and checkpoints_of(values) > 0
+        return {**given, "models": [*models, *(["checkpoints"] if curve else [])], "dev": curve}
 
 
 def checkpoints_of(values: Mapping[str, Any]) -> int:

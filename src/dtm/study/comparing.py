@@ -154,16 +154,15 @@ def corrected(
 ) -> list[dict[str, Any]]:
     """The rows with Holm's correction and a verdict.
 
-    A family is one question: all groups of all arms that carry a claim, against one reference. `better` and
-    `worse` need a corrected p below 0.05 and an interval without 0; rows without a claim are `screened`, those
-    against a point that was chosen on the test items `oracle`.
+    A family is one question put to all arms that carry a claim, against one reference: the means, or the single
+    benchmarks. `better` and `worse` need a corrected p below 0.05 and an interval without 0; rows without a claim
+    are `screened`, those against a point that was chosen on the test items `oracle`.
     """
-    for reference in dict.fromkeys(row["against"] for row in rows):
-        family = [
-            row
-            for row in rows
-            if row["against"] == reference and row["arm"] in claiming and not row["oracle"]
-        ]
+    families: dict[tuple[str, bool], list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["arm"] in claiming and not row["oracle"]:
+            families.setdefault((row["against"], row["task"] is None), []).append(row)
+    for family in families.values():
         for row, p in zip(family, holm([row["p"] for row in family]), strict=True):
             row["p_holm"] = p
             row["detectable"] = row["_estimate"].detectable(len(family)) or None

@@ -44,6 +44,7 @@ class Items:
     ids: dict[Benchmark, list[str]] = field(default_factory=dict)
     values: dict[Benchmark, dict[Cell, np.ndarray]] = field(default_factory=dict)
     prompts: dict[Benchmark, list[str]] = field(default_factory=dict)
+    paths: dict[Benchmark, dict[Cell, Path]] = field(default_factory=dict)  # where the answers stand
 
     @property
     def benchmarks(self) -> list[Benchmark]:
@@ -71,6 +72,7 @@ class Items:
                             where=where, mend="Set what is evaluated under `run`, for all arms")  # fmt: skip
         values = np.array([record["metrics"][benchmark.metric] for record in records], dtype=np.float64)
         self.values.setdefault(benchmark, {})[cell] = values
+        self.paths.setdefault(benchmark, {})[cell] = where
 
     def mean(self, benchmark: Benchmark, cell: Cell) -> float | None:
         found = self.values.get(benchmark, {}).get(cell)

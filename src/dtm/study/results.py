@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import dtm.recipes  # noqa: F401 - registers them
+from dtm.foundations.registry import registry
 from dtm.foundations.statistics import RESAMPLES
 from dtm.foundations.store import versions
 from dtm.study import references
 from dtm.study.arms import Arms
+from dtm.study.asked import Answers
 from dtm.study.comparing import COSTS, MEAN, Comparer, Group, corrected, group_mean, groups
 from dtm.study.curve import curve
 from dtm.study.file import Arm, recipe_of
@@ -18,9 +21,9 @@ from dtm.study.flips import flips
 from dtm.study.items import BASE, Items
 from dtm.study.references import Contender
 from dtm.study.running import Outcome, Tuned, dev_score, subject
+from dtm.study.schema import FORMAT, StudyResults
 from dtm.study.statement import statement
 
-FORMAT = 1
 LEAST_SEEDS = 2  # with fewer, seeds cannot be told from luck
 
 
@@ -29,6 +32,7 @@ def assemble(
     tuned: Mapping[str, Tuned],
     outcomes: Sequence[Outcome],
     items: Items,
+    answers: Answers,
     *,
     command: str,
     resamples: int = RESAMPLES,
@@ -68,13 +72,13 @@ def assemble(
         "curve": curve(by_arm[against], items, comparer.groups),
         "comparisons": comparisons,
         "tax": _tax(comparisons, against),
-        "flips": flips(contenders, items, by_arm),
+        "flips": flips(contenders, items, answers),
         "versions": versions(),
         "commit": commit(arms.file.root),
         "timing": {"seconds": {name: round(_seconds(found), 1) for name, found in by_arm.items()}},
     }  # fmt: skip
     results["statement"] = statement(results)
-    return results
+    return StudyResults.model_validate(results).model_dump(mode="json")
 
 
 def _arm(
@@ -86,12 +90,12 @@ def _arm(
     comparer: Comparer,
 ) -> dict[str, Any]:
     done = [one for one in outcomes if one.results is not None]
-    recipe = arm.overrides.get("recipe") or arms.file.config.run.get("recipe") or "disperse_then_merge"
+    recipe_name = recipe_of(arm.overrides) or recipe_of(arms.file.config.run) or "disperse_then_merge"
     models = {one.trial.seed: _own_model(one) for one in done}
     contender = references.arm(arm.name, [one.trial.seed for one in done])
     return {
         "name": arm.name,
-        "recipe": recipe_of({"recipe": recipe}),
+        "recipe": recipe_name,
         "overrides": arm.overrides,
         "claim": claim,
         "screening": not claim,
@@ -101,10 +105,9 @@ def _arm(
         "grid": _grid(arm, arms, tuned),
         "point": outcomes[0].trial.point if outcomes else {},
         "scores": _scores(contender, comparer),
-        "dev": {str(one.trial.seed): score[0] for one in done if (score := dev_score(one.results)) is not None},
         "tokens": _mean([model["tokens"] for model in models.values()]),
         "steps": _mean([model["steps"] for model in models.values()]),
-        "cost": _mean([model.get("cost") for model in models.values()]),
+        "inference": _inference(recipe_name, models.values()),
         "choices": [{"seed": one.trial.seed, **choice} for one in done
                     for choice in (one.results or {})["results"].get("choices") or ()],
         "digests": {str(seed): model["digest"] for seed, model in models.items()},
@@ -179,11 +182,11 @@ def _tax(comparisons: Sequence[Mapping[str, Any]], against: str) -> list[dict[st
 
     A tax is positive; the arm `against` has one against the peak of its own training.
     """
-    present = {row["group"] for row in comparisons}
-    group = COSTS if COSTS in present else MEAN if MEAN in present else next(iter(present), None)
+    groups = dict.fromkeys(row["group"] for row in comparisons)
+    group = next((name for name in (COSTS, MEAN) if name in groups), next(iter(groups), None))
     return [
         {"arm": row["arm"], "against": row["against"], "oracle": row["oracle"], "group": group,
-         "tax": -row["difference"], "low": -row["high"], "high": -row["low"], "p_holm": row["p_holm"],
+         "tax": 0.0 - row["difference"], "low": 0.0 - row["high"], "high": 0.0 - row["low"], "p_holm": row["p_holm"],
          "verdict": row["verdict"]}
         for row in comparisons if row["group"] == group and row["against"] != against
     ]  # fmt: skip
@@ -205,6 +208,13 @@ def _own_model(outcome: Outcome) -> dict[str, Any]:
     assert outcome.results is not None
     name = subject(outcome.results)
     return next(model for model in outcome.results["results"]["models"] if model["name"] == name)
+
+
+def _inference(recipe: str, models: Iterable[Mapping[str, Any]]) -> float | None:
+    """How many models an answer takes, of a recipe whose models answer together; None for one."""
+    if not registry("recipe")[recipe].properties.get("ensemble"):
+        return None
+    return _mean([model.get("parts") for model in models])
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dtm.report.wording import MISSING, score, short, signed
+from dtm.study.statement import summary
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,11 +27,12 @@ def table(results: Mapping[str, Any], width: int | None = None) -> Table:
 
     width = width or shutil.get_terminal_size().columns
     places = [row["group"] for row in results["base"]["scores"]] or _groups(results)
-    means = [place for place in places if place in MEANS] or places[:1]
-    drawn = _table(results, places, means[0] if means else None)
+    whole = summary(results)
+    means = [place for place in places if place == whole or place in MEANS]
+    drawn = _table(results, places, whole)
     console = Console(width=10_000)
     fits = Measurement.get(console, console.options, drawn).maximum <= width
-    return drawn if fits else _table(results, means, means[0] if means else None)
+    return drawn if fits else _table(results, means, whole)
 
 
 def _table(results: Mapping[str, Any], places: list[str], summary: str | None) -> Table:

@@ -1,0 +1,74 @@
+"""The curve of the tax in a run's report: where the points stand, and that checkpoints disturb nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from dtm.report import page, validate
+from dtm.report.board import board
+from dtm.report.schema import complete
+from dtm.report.tax_curve import of_run, panel
+
+SHARES = (0.25, 0.5, 0.75, 1.0)
+
+
+@pytest.fixture
+def with_checkpoints(results):
+    """The made-up results with four checkpoints of vanilla_sft, the third of them the best on every task."""
+    block = results["results"]
+    own = next(model for model in block["models"] if model["name"] == "vanilla_sft")
+    names = [f"vanilla_sft@{round(own['steps'] * share)}" for share in SHARES]
+    block["models"] += [{**own, "name": name, "role": "checkpoint", "share": share}
+                        for name, share in zip(names, SHARES, strict=True)]  # fmt: skip
+    for row in [row for row in block["scores"] if row["model"] == "vanilla_sft"]:
+        for place, name in enumerate(names):
+            block["scores"].append({**row, "model": name, "value": 0.9 if place == 2 else 0.2 + place / 100})
+    for row in [row for row in block["heldout"] if row["model"] == "vanilla_sft"]:
+        block["heldout"] += [{**row, "model": name} for name in names]
+    return results
+
+
+def test_a_run_with_checkpoints_has_a_panel_a_task_and_one_for_the_mean(with_checkpoints):
+    validate(with_checkpoints)
+    figure = of_run(board(complete(with_checkpoints)))
+    tasks = [task["name"] for task in with_checkpoints["results"]["tasks"]]
+    assert figure["training"] == "vanilla_sft"
+    assert [one["title"] for one in figure["panels"]] == [f"mean of {len(tasks)} tasks", *tasks][:8]
+    for one in figure["panels"]:
+        assert [dot["x"] for dot in one["dots"]] == [0.0, 25.0, 50.0, 75.0, 100.0]
+        assert one["best"]["text"] == "90.0 at 75 %"
+    base = {row["task"]: row["value"] for row in with_checkpoints["results"]["scores"]
+            if row["model"] == "base" and row["primary"]}  # fmt: skip
+    assert figure["panels"][1]["dots"][0]["text"] == f"{100 * base[tasks[0]]:.1f} at 0 %"
+
+
+def test_a_run_without_checkpoints_has_no_curve(results):
+    assert of_run(board(complete(results))) is None
+    assert 'id="tax"' not in page(results)
+
+
+def test_the_page_shows_the_curve_first_and_leaves_checkpoints_out_of_the_rest(results, with_checkpoints):
+    text = page(with_checkpoints)
+    assert text.index('id="tax"') < text.index('id="scores"')
+    heldout = text[text.index('<section id="heldout"') : text.index('<section id="data"')]
+    assert "vanilla_sft@" not in heldout
+    assert "vanilla_sft" in heldout
+
+
+def test_a_panel_stands_between_its_runs():
+    runs = [[(0.0, 0.5), (0.5, 0.6), (1.0, 0.4)], [(0.0, 0.5), (0.5, 0.8), (1.0, 0.2)]]
+    drawn = panel("x", runs, marks=[{"name": "a", "value": 0.7, "low": 0.6, "high": None}])
+    assert [dot["text"] for dot in drawn["dots"]] == ["50.0 at 0 %", "70.0 at 50 %", "30.0 at 100 %"]
+    assert drawn["best"]["text"] == "70.0 at 50 %"
+    assert drawn["marks"][0]["y"] == drawn["dots"][1]["y"]
+    assert drawn["marks"][0]["height"] is None
+    corners = set(drawn["band"].removesuffix("Z").replace("M", "L").strip("L").split("L"))
+    assert len(corners) == 5  # both begin alike
+    assert {corner.split()[0] for corner in corners} == {"0", "500", "1000"}
+    assert panel("x", runs[:1])["band"] == ""
+    assert panel("x", [])["best"] is None
+
+
+def test_runs_with_fewer_points_end_earlier():
+    drawn = panel("x", [[(0.0, 0.2), (1.0, 0.4)], [(0.0, 0.4)]])
+    assert [dot["text"] for dot in drawn["dots"]] == ["30.0 at 0 %", "40.0 at 100 %"]
