@@ -110,6 +110,9 @@ def merge(
     hash_inputs: Annotated[
         bool, typer.Option("--hash", help="Tell the sha256 of every input in the model's card.")
     ] = False,
+    device: Annotated[
+        str, typer.Option(help="Where methods of whole matrices decompose them: auto, cpu, cuda.")
+    ] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="As many as there are cores by default.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -117,7 +120,7 @@ def merge(
     from dtm.pipeline.merging import merge_file, show
 
     facts = merge_file(file, out, dry_run=dry_run, inspect=inspect, allow_nonfinite=allow_nonfinite,
-                       threads=threads, hash_inputs=hash_inputs, quiet=as_json)  # fmt: skip
+                       threads=threads, hash_inputs=hash_inputs, device=device, quiet=as_json)  # fmt: skip
     typer.echo(json.dumps(facts, indent=2, sort_keys=True) if as_json else show(facts, out))
 
 

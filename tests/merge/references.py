@@ -258,6 +258,20 @@ def iso_c(base, models, w, scale=1.0):
     return base + scale * level * (polar(total) if total.shape[0] >= total.shape[1] else polar(total.T).T)
 
 
+def iso_cts(base, models, w, common=0.8, scale=1.0):
+    """By projectors and eigenvectors: the common subspace, each update's own beside it, all levels their mean."""
+    taus, n = [weight * tau for weight, tau in zip(w, models - base, strict=True)], min(base.shape)
+    own = round((n - int(n * common)) / len(taus))
+    U, S, V = np.linalg.svd(sum(taus), full_matrices=False)
+    shared = n - len(taus) * own
+    projector = np.eye(len(U)) - U[:, :shared] @ U[:, :shared].T
+    parts = [np.linalg.svd(projector @ tau, full_matrices=False) for tau in taus]
+    left = np.concatenate([U[:, :shared], *(P[:, :own] for P, _, _ in parts)], 1)
+    right = np.concatenate([V[:shared].T, *(Q[:own].T for _, _, Q in parts)], 1)
+    level = np.mean([*S[:shared], *(value for _, T, _ in parts for value in T[:own])])
+    return base + scale * level * polar(left) @ polar(right).T
+
+
 def knots(base, models, w, of=None):
     """With a linear method inside, the common basis cancels: the plain weighted sum."""
     return base + weighted(models - base, w)

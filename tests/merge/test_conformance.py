@@ -60,6 +60,7 @@ TABLE = {
     "consensus_ta": Row([{}, {"strictness": 0.8, "agreeing": 1}]),
     "tsv": Row(tolerance=2e-5),
     "iso_c": Row(tolerance=2e-5),
+    "iso_cts": Row([{}, {"common": 0.4, "scale": 0.7}, {"common": 1.0}], tolerance=5e-5),
     "knots": Row([{"of": "task_arithmetic"}], tolerance=1e-5),
     "lines": Row([{}, {"alpha": 0.5, "beta": -0.3}]),
     "passthrough": Row(models=1, reference="linear"),

@@ -26,16 +26,17 @@ def run(
     threads: int | None = None,
     progress: Progress | None = None,
     hash_inputs: bool = False,
+    device: str = "auto",
 ) -> dict[str, Any]:
     """Do what a merge file says; returns the plan's facts, `seconds`, and with `inspect` the `inspection`.
 
     `dry_run` only plans; `out` may then be None. With `inspect` the folder also holds `inspection.json`. Threads: as
-    many as there are cores by default. `hash_inputs` tells the sha256 of all inputs, kept for the next time. Raises
-    DtmError for all that a user can mend.
+    many as there are cores by default. `hash_inputs` tells the sha256 of all inputs, kept for the next time.
+    `device`: see `execute`. Raises DtmError for all that a user can mend.
     """
     request, text = read_request(Path(yaml_path))
     return carry_out(request, out, text=text, dry_run=dry_run, inspect=inspect, allow_nonfinite=allow_nonfinite,
-                     threads=threads, progress=progress, hash_inputs=hash_inputs)  # fmt: skip
+                     threads=threads, progress=progress, hash_inputs=hash_inputs, device=device)  # fmt: skip
 
 
 def merge(source: Path | str | Mapping[str, Any], out: Path | str | None, **options: Any) -> dict[str, Any]:
@@ -57,6 +58,7 @@ def carry_out(
     threads: int | None = None,
     progress: Progress | None = None,
     hash_inputs: bool = False,
+    device: str = "auto",
 ) -> dict[str, Any]:
     """Plan a request, and unless it is a dry run, merge into `out`."""
     started = time.monotonic()
@@ -68,6 +70,7 @@ def carry_out(
     extra = execute(
         plan, Path(out), threads=threads or cores(), seed=request.seed, allow_nonfinite=allow_nonfinite,
         progress=progress, card=card, inspect=inspect, digest=user_digest if hash_inputs else None,
+        device=device,
     )  # fmt: skip
     return {**facts, **extra, "seconds": round(time.monotonic() - started, 3)}
 

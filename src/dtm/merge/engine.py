@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from dtm.foundations.errors import ModelError
+from dtm.merge.algebra import algebra
 from dtm.merge.arithmetic import Block
 from dtm.merge.checkpoint import Files
 from dtm.merge.direct import Direct, direct
@@ -46,12 +47,14 @@ class Engine:
         allow_nonfinite: bool,
         progress: Progress | None,
         inspect: bool = False,
+        device: str = "cpu",
     ) -> None:
         self.plan, self.seed = plan, seed
         self.allow_nonfinite = allow_nonfinite
         self.reader = Reader(files, allow_nonfinite)
         self.states: dict[str, tuple[Any, ...]] = {}
         self.findings = Findings(plan, inspect)
+        self.algebra = algebra(device, needed=any(one.decomposes for one in _treatments(plan)))
         self.pool = Pool(threads)
         self.direct: dict[str, Direct] = {}  # of the tensors that are open
         drawn = any("random" in wants(one.bound.method.function) for one in _treatments(plan))
@@ -225,6 +228,7 @@ class Engine:
             "base": None if base is None else base.reshape(shape), "weights_K": job.weights_K, "depth": job.depth,
             "state": self.states.get(job.name, ()), "place": Place(job.name, block.start),
             "random": Random(self.seed, job.name, block.start, self._identities(job), block.count),
+            "algebra": self.algebra,
         }  # fmt: skip
         if treatment is KEEP:
             return given

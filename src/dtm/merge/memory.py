@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dtm.merge.algebra import Lapack
 from dtm.merge.arithmetic import Block, Weights
 from dtm.merge.inspection import add
 from dtm.merge.method import Place, Treatment, call
@@ -66,7 +67,8 @@ def _merged(
     given: dict[str, Any] = {
         "updates_K": blocks_K, "models_K": blocks_K, "base": None if base is None else base.reshape(seen),
         "weights_K": weights_K, "state": (), "place": Place(random.tensor, 0), "count": count, "depth": 0.0,
-        "random": Random(random.seed, random.tensor, 0, random.models, count), **more,
+        "random": Random(random.seed, random.tensor, 0, random.models, count), "algebra": Lapack(),
+        **more,
     }  # fmt: skip
     if given.get("statistics_K") is not None and treatment.unit != "tensor":
         given["statistics_K"] = given["statistics_K"].reshape(len(blocks_K), *seen)

@@ -36,19 +36,20 @@ def merge_models(
     card: Mapping[str, Any] | None = None,
     inspect: bool = False,
     digest: Digest | None = None,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Merge models into the folder `output` and return the facts of it.
 
     An existing folder, empty or with what a killed run of the same merge left, is written into; else the work is
     done in `OUTPUT.tmp`, which is renamed at the end. `progress(done, total)` counts values. `weights` and
-    `statistics`: see `plan_merge`; `card`: see `output.model_card`; `inspect` and `digest`: see
-    `execute`.
+    `statistics`: see `plan_merge`; `card`: see `output.model_card`; `inspect`, `digest` and
+    `device`: see `execute`.
     """
     output = Path(output)
     plan = plan_merge(base=base, models=models, method=method, weights=weights, space=space, export=export,
                       dtype=dtype, statistics=statistics)  # fmt: skip
     return execute(plan, output, threads=threads, seed=seed, allow_nonfinite=allow_nonfinite, progress=progress,
-                   card=card, inspect=inspect, digest=digest)  # fmt: skip
+                   card=card, inspect=inspect, digest=digest, device=device)  # fmt: skip
 
 
 def execute(
@@ -62,11 +63,12 @@ def execute(
     card: Mapping[str, Any] | None = None,
     inspect: bool = False,
     digest: Digest | None = None,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Do what a plan says; with `inspect`, also write `inspection.json` (see `inspection`), the facts' `inspection`.
 
     `digest` gives a file's sha256; with it the card and the facts' `inputs` tell those of all inputs, which are hashed
-    beside the work, on one core.
+    beside the work, on one core. `device` is where matrices are decomposed, by the methods that do: cpu, cuda or auto.
     Raises ResourceError on a full disk, ModelError on NaN or infinity: nothing is left that looks like a model.
     """
     from threadpoolctl import threadpool_limits
@@ -92,10 +94,11 @@ def execute(
                 allow_nonfinite=allow_nonfinite,
                 progress=progress,
                 inspect=inspect,
+                device=device,
             )
             engine.write(writer)
             facts = plan.facts()
-            facts |= engine.findings.facts(facts["models"])
+            facts |= {"device": engine.algebra.device, **engine.findings.facts(facts["models"])}
             if digest is not None:
                 facts["inputs"] = digests()
         with on_disk(folder):

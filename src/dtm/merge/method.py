@@ -12,6 +12,7 @@ A method's positional arguments are filled in by name, as pytest fills in fixtur
     random        Random            numbers that depend on seed, model, tensor and index alone
     place         Place             the tensor's name and the block's first index in it
     depth         float in [0, 1]   where the tensor's layer stands
+    algebra       Algebra           decompositions of whole matrices, on the device of the merge (see `algebra`)
     inner         function          modifiers only: the wrapped method, updates_K -> merged update
 
 Its keyword-only arguments are its settings, and their annotations say what they may be; one annotated `Scalar` may
@@ -114,6 +115,12 @@ class Treatment:
     @cached_property
     def on_updates(self) -> bool:
         return "updates_K" in wants(self.bound.method.function)
+
+    @property
+    def decomposes(self) -> bool:
+        """Whether it asks for decompositions, which a GPU does faster."""
+        own = "algebra" in wants(self.bound.method.function)
+        return own or (self.inner is not None and self.inner.decomposes)
 
     @property
     def needs_base(self) -> bool:

@@ -167,7 +167,7 @@ def merge(
         method=merging.bound, weights=weights, space=section.space, export=section.export, dtype=section.dtype,
         statistics=merging.statistics_files or None, seed=seed, threads=checked.threads, progress=progress,
         card=card, inspect=section.export == "model" and len(names) > 1,
-        digest=claim.store.digests.of,
+        digest=claim.store.digests.of, device=merging.device(checked.device),
     )  # fmt: skip
     facts.get("inspection", {}).pop(
         "tensors", None

@@ -74,10 +74,10 @@ def _sits_on(model: Model, base: Model) -> bool:
 def _merged(run: Run, merging: Merging, weights: list[float], name: str) -> Any:
     section, seed = merging.section, derive(run.seed, "merge")
     label = "merge" if name == "merged" else f"merge {name}"
-    count = len(merging.models)
+    count, device = len(merging.models), merging.device(run.checked.device)
     return run.steps.make(
         label, f"{merging.bound.method.name} of {count} model{'s' if count > 1 else ''}",
-        Step("merge", {**merging.settings, "weights": weights}, merging.inputs, seed, {"device": "cpu"}, version=4),
+        Step("merge", {**merging.settings, "weights": weights}, merging.inputs, seed, {"device": device}, version=4),
         lambda claim: building.merge(run.checked, merging, weights, seed, claim, run.progress(label)),
         heavy=True, needs=merge_needs(merging.base, section.export) if run.steps.planning else {},
     )  # fmt: skip

@@ -17,6 +17,7 @@ def merge_file(
     allow_nonfinite: bool = False,
     threads: int | None = None,
     hash_inputs: bool = False,
+    device: str = "auto",
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Carry out or plan a merge file, with a bar on standard error unless `quiet`; returns its facts.
@@ -34,7 +35,7 @@ def merge_file(
     try:
         facts = run(
             file, out, dry_run=dry_run, inspect=inspect, allow_nonfinite=allow_nonfinite, threads=threads,
-            hash_inputs=hash_inputs, progress=lambda done, total: display.update(label, done, total),
+            hash_inputs=hash_inputs, device=device, progress=lambda done, total: display.update(label, done, total),
         )  # fmt: skip
     finally:
         display.close()

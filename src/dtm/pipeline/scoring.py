@@ -50,7 +50,7 @@ class InMemory:
 
         plan = self._plan(weights_K)
         engine = Engine(plan, self.files, self.job["threads"], seed=self.job["seed"], allow_nonfinite=False,
-                        progress=None)  # fmt: skip
+                        progress=None, device=self.job.get("device", "cpu"))  # fmt: skip
         with threadpool_limits(1):
             engine.write(_Weights(self.targets))  # type: ignore[arg-type]
 

@@ -50,6 +50,12 @@ class Merging:
             **{f"statistic {number}": one.digest for number, one in enumerate(self.statistics)},
         }
 
+    def device(self, of_run: str) -> str:
+        """Where the merge computes: on the run's device if its method decomposes matrices, else on the CPU."""
+        from dtm.merge.planning import treatment_of
+
+        return of_run if treatment_of(self.bound).decomposes else "cpu"
+
     @property
     def statistics_files(self) -> list[Path]:
         return [one.folder / FILE for one in self.statistics]
@@ -67,6 +73,7 @@ class Merging:
             "method": self.bound.method.name, "settings": self.bound.settings, "space": self.section.space,
             "dtype": self.section.dtype, "statistics": [str(file) for file in self.statistics_files],
             "seed": derive(run.seed, "merge"), "threads": run.checked.threads,
+            "device": self.device(run.checked.device),
         }  # fmt: skip
 
 

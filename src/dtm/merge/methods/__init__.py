@@ -9,6 +9,7 @@ from dtm.merge.methods import della as della
 from dtm.merge.methods import della_linear as della_linear
 from dtm.merge.methods import fisher as fisher
 from dtm.merge.methods import iso_c as iso_c
+from dtm.merge.methods import iso_cts as iso_cts
 from dtm.merge.methods import karcher as karcher
 from dtm.merge.methods import knots as knots
 from dtm.merge.methods import linear as linear

@@ -10,15 +10,16 @@ Tensors that are not matrices are averaged.
 
 import numpy as np
 
+from dtm.merge.algebra import Algebra
 from dtm.merge.arithmetic import Block, Weights, weighted_sum
 from dtm.merge.method import merger
 from dtm.merge.notation import Scalar
 
 
 @merger.register("iso_c", paper="arXiv:2502.04959", unit="tensor", matrices=True, symmetric=True)
-def iso_c(updates_K: Block, weights_K: Weights, *, scale: Scalar = 1.0) -> Block:
+def iso_c(updates_K: Block, weights_K: Weights, algebra: Algebra, *, scale: Scalar = 1.0) -> Block:
     """The merged update [r, c] of updates [K, r, c]; directions of singular value 0 stay out."""
-    U, S, V = np.linalg.svd(weighted_sum(updates_K, weights_K), full_matrices=False)
+    U, S, V = algebra.svd(weighted_sum(updates_K, weights_K))
     smallest = S[0] * max(updates_K.shape[1:]) * np.finfo(np.float32).eps
     level = np.where(smallest < S, np.float32(scale) * S.mean(dtype=np.float64), 0).astype(np.float32)
     return (U * level) @ V

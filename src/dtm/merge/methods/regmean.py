@@ -12,14 +12,15 @@ import numpy as np
 
 from dtm.foundations.errors import ModelError
 from dtm.foundations.settings import Fraction, NotNegative
+from dtm.merge.algebra import Algebra
 from dtm.merge.arithmetic import Block, Weights
 from dtm.merge.method import Place, merger
 
 
 @merger.register("regmean", paper="arXiv:2212.09849", needs=("gram",), unit="tensor", matrices=True,
                  idempotent=True, symmetric=True)  # fmt: skip
-def regmean(models_K: Block, weights_K: Weights, statistics_K: Block, place: Place, *, damping: Fraction = 0.9,
-            ridge: NotNegative = 1e-6) -> Block:  # fmt: skip
+def regmean(models_K: Block, weights_K: Weights, statistics_K: Block, place: Place, algebra: Algebra, *,
+            damping: Fraction = 0.9, ridge: NotNegative = 1e-6) -> Block:  # fmt: skip
     """W [out, in] of weights [K, out, in] and Gram matrices [K, in, in]; solved in fp64.
 
     `ridge` adds that share of each matrix's mean diagonal, which pulls inputs that no data moved to the mean.
@@ -36,4 +37,4 @@ def regmean(models_K: Block, weights_K: Weights, statistics_K: Block, place: Pla
         G[np.diag_indices(width)] = own + ridge * (own.mean() or 1.0)
         left += weight * G
         right += weight * (G @ model.T.astype(np.float64))
-    return np.linalg.solve(left, right).T.astype(np.float32)
+    return algebra.solve(left, right).T.astype(np.float32)
