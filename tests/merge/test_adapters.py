@@ -193,7 +193,9 @@ def test_the_error_of_the_best_rank_is_told(tmp_path, llama, rank, export):
     updates = [updates64(llama, adapter) for adapter in adapters]
     errors, squares = {}, []
     for name in updates[0]:
-        values = torch.linalg.svdvals(sum(w / 6 * one[name] for w, one in zip((1, 2, 3), updates, strict=True)))
+        values = torch.linalg.svdvals(
+            sum(w / 6 * one[name] for w, one in zip((1, 2, 3), updates, strict=True))
+        )
         errors[name] = float((values[rank:] ** 2).sum() / (values**2).sum()) ** 0.5
         squares.append((float((values[rank:] ** 2).sum()), float((values**2).sum())))
     told = facts["low_rank"]

@@ -71,5 +71,7 @@ def test_from_python_whatever_was_imported_before(merge_file, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "task_arithmetic\ntask_arithmetic\n", done.stderr
-    assert (tmp_path / "more" / "model.safetensors").read_bytes() == (tmp_path / "out/model.safetensors").read_bytes()
+    assert (tmp_path / "more" / "model.safetensors").read_bytes() == (
+        tmp_path / "out/model.safetensors"
+    ).read_bytes()
     assert (tmp_path / "out" / "config.json").exists()

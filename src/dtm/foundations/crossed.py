@@ -100,9 +100,7 @@ def resampled_means(values_XN: np.ndarray, seed: int, resamples: int = RESAMPLES
     for start in range(0, resamples, block):
         count = min(block, resamples - start)
         drawn = random.integers(0, n, (count, n)) + np.arange(count)[:, None] * n
-        times = np.bincount(drawn.ravel(), minlength=count * n).reshape(
-            count, n
-        )
+        times = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n)
         parts.append(times.astype(np.float64) @ values_XN.T / n)
     return np.concatenate(parts)
 

@@ -111,7 +111,12 @@ def model_card(plan: Plan, card: Mapping[str, Any], facts: Mapping[str, Any]) ->
                   f"is {missed['relative_error']:.4g} over all modules, and at most {worst['relative_error']:.4g}, in "
                   f"`{worst['tensor']}`."]  # fmt: skip
     if files := facts.get("inputs"):
-        lines += ["", "| input | sha256 |", "|---|---|", *(f"| {name} | `{value}` |" for name, value in files.items())]
+        lines += [
+            "",
+            "| input | sha256 |",
+            "|---|---|",
+            *(f"| {name} | `{value}` |" for name, value in files.items()),
+        ]
     if plan.untie:
         lines += ["", "The base's embeddings are tied; here input and output embeddings are two tensors."]
     recipe = card.get("recipe") or {"method": {"name": facts["method"], **facts["settings"]}, "base": base,

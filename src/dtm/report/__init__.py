@@ -6,4 +6,13 @@ from dtm.report.schema import RESULTS_SCHEMA, validate
 from dtm.report.statement import statement
 from dtm.report.terminal import table
 
-__all__ = ["RESULTS_SCHEMA", "inspection_page", "page", "render", "render_inspection", "statement", "table", "validate"]
+__all__ = [
+    "RESULTS_SCHEMA",
+    "inspection_page",
+    "page",
+    "render",
+    "render_inspection",
+    "statement",
+    "table",
+    "validate",
+]

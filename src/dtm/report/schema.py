@@ -29,7 +29,6 @@ WORDS = {"object": "an object", "array": "a list", "string": "text", "number": "
          "integer": "a whole number", "boolean": "true or false", "null": "null"}  # fmt: skip
 
 
-
 RESULTS_SCHEMA: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "results.json of dtm",

@@ -11,7 +11,12 @@ from dtm.report.wording import MISSING, count, duration, plural, short
 
 BARS = 20  # stages with a bar
 LISTED = 6  # items of a list in the merge card
-DRAWN = ("weights", "inspection", "search", "inputs")  # facts of the merge with figures, and what is in its card
+DRAWN = (
+    "weights",
+    "inspection",
+    "search",
+    "inputs",
+)  # facts of the merge with figures, and what is in its card
 
 
 def colours(scores: Board) -> dict[str, str]:
