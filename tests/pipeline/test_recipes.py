@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from dtm.foundations.launch import LocalLauncher
+from dtm.foundations.registry import registry
 from dtm.foundations.store import Artifact
 from dtm.pipeline import run
 from dtm.pipeline.rows import model_digest
@@ -267,3 +268,34 @@ def test_the_ensemble_averages_probabilities_not_weights(arms):
     assert loss(found, "ensemble") == pytest.approx(total / count, rel=1e-5)
     assert loss(found, "ensemble") != pytest.approx(loss(found, "disperse_then_merge"), rel=1e-6)
     assert final(found)["steps"] == 4
+
+
+@pytest.mark.parametrize("recipe", sorted(set(registry("recipe"))))
+def test_a_plan_trains_nothing_and_adds_up(launcher, inputs, tmp_path, recipe):
+    path = write_run(inputs, tmp_path, TEXT)
+    settings = [f"recipe={recipe}", f"output_dir={tmp_path}/run", f"store={tmp_path}/store"]
+    if recipe == "wise_ft":
+        settings[0] = "recipe={name: wise_ft, alpha: dev}"
+    plan = run(path, settings, dry_run=True, quiet=True, launcher=launcher)
+    kinds = {row["kind"] for row in plan["steps"] if row["planned"]}
+    assert {"train", "evaluate", "heldout"} <= kinds
+    done = {
+        json.loads(one.read_text())["step"] for one in (tmp_path / "store").glob("objects/*/manifest.json")
+    }
+    assert done <= {"prepare_base", "load", "render", "disperse"}
+    scored = [row["seconds"] for row in plan["steps"] if row["kind"] in ("evaluate", "heldout")]
+    assert plan["totals"]["evaluation_seconds"] == pytest.approx(sum(scored))
+    assert plan["totals"]["evaluation_guessed"]
+    assert min(scored) > 0
+
+
+@pytest.mark.parametrize(
+    ("recipe", "trained"), [("norm_matched", 3), ("sequential", 2), ("early_stopping", 1)]
+)
+def test_a_run_that_stops_after_training_has_trained_all(launcher, inputs, tmp_path, recipe, trained):
+    path = write_run(inputs, tmp_path, TEXT)
+    settings = [f"recipe={recipe}", f"output_dir={tmp_path}/run", f"store={tmp_path}/store"]
+    results = run(path, settings, until="train", quiet=True, launcher=launcher)
+    done = [stage for stage in results["stages"] if stage["steps"]]
+    assert len(done) == trained
+    assert not results["results"]["scores"]

@@ -14,7 +14,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from dtm.evaluate.loading import model_and_tokenizer
+from dtm.evaluate.loading import model_and_tokenizer, parameters_of
 from dtm.evaluate.tasks import Task, build
 from dtm.foundations.errors import ConfigError, DtmError, MissingInput, ModelError
 from dtm.foundations.files import canonical, text_digest, write_json, write_text
@@ -33,7 +33,7 @@ def evaluate(job: dict[str, Any], progress: Progress | None = None) -> dict[str,
 
     `items.jsonl` has one line an item, by doc_id: metrics, target, prompt (sha256 of what the model was
     asked), and `loglikelihoods` (nats) or `response`. `scores.json` is {metric: {value, n}}. The same job
-    gives the same bytes. Returns {scores, n, chance, truncated}.
+    gives the same bytes. Returns {scores, n, chance, truncated, parameters}.
     """
     import torch
 
@@ -56,6 +56,7 @@ def evaluate(job: dict[str, Any], progress: Progress | None = None) -> dict[str,
         "n": len(items),
         "chance": _chance(task, items),
         "truncated": getattr(model, "truncated", None),
+        "parameters": parameters_of(getattr(model, "model", None)),
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dtm.evaluate.loading import model_and_tokenizer
+from dtm.evaluate.loading import model_and_tokenizer, parameters_of
 from dtm.foundations.errors import DataError, ModelError
 from dtm.foundations.files import canonical, write_json, write_text
 from dtm.foundations.seeds import derive
@@ -28,7 +28,7 @@ def response_loss(
     A row's loss is the sum, in nats, over the tokens that its assistant mask marks; its first token is
     never predicted. Batches hold rows of like length and depend on nothing but lengths, so the same job
     gives the same bytes. `items.jsonl` has {id, source, loss_sum, tokens} in the order of the rows;
-    `scores.json` and the result are {"sources": what `summarise` makes of them}.
+    `scores.json` is {"sources": what `summarise` makes of them}, and the result that and `parameters`.
     """
     import torch
 
@@ -62,7 +62,7 @@ def response_loss(
     output.mkdir(parents=True, exist_ok=True)
     write_text(output / "items.jsonl", "".join(canonical(item) + "\n" for item in items))
     write_json(output / "scores.json", scores)
-    return scores
+    return {**scores, "parameters": parameters_of(model)}
 
 
 def summarise(items: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:

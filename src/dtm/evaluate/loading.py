@@ -44,6 +44,11 @@ def lent(job: dict[str, Any]) -> Iterator[Any]:
         _kept.clear()
 
 
+def parameters_of(model: Any) -> int | None:
+    """How many values the loaded model has, tied ones once; None for an engine that does not show them."""
+    return sum(one.numel() for one in model.parameters()) if hasattr(model, "parameters") else None
+
+
 def _places(job: dict[str, Any]) -> tuple[Path, Path | None]:
     return Path(job["model"]), Path(job["adapter"]) if job.get("adapter") else None
 

@@ -48,6 +48,15 @@ class Task:
     spec: dict[str, Any]
     examples: dict[str, tuple[Item, ...]] = field(default_factory=dict)
 
+    @property
+    def tokens(self) -> int:
+        """About how many tokens a model reads and says to answer it, at four characters a token; 0 if not known."""
+        asked = sum(
+            len(text) for item in self.items for text in (*item.contexts, *(item.continuations or ()))
+        )
+        said = sum(item.max_tokens for item in self.items if not item.continuations)
+        return asked // 4 + said // 2
+
 
 def resolve(
     entries: Sequence[str | dict[str, Any]], root: Path, *, limit: int | None = None, where: Where = str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,12 @@ def train_needs(base: Model, settings: Settings, rows: int, tokens: int) -> dict
         "disk": 4 * trained, "scratch": 2 * checkpoint, "memory": memory,
         "parameters": trained,
     }  # fmt: skip
+
+
+@cache
+def parameters(folder: Path) -> int:
+    """Values in a checkpoint's folder, read off its headers once."""
+    return count_parameters(folder)
 
 
 def activations(folder: Path, settings: Settings) -> int:

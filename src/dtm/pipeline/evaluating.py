@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dtm.foundations.files import canonical, text_digest
 from dtm.foundations.store import Artifact, Claim, Step
 from dtm.foundations.types import Model
+from dtm.pipeline.estimates import parameters
 from dtm.pipeline.steps import Work
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def _on_task(run: Run, question: Question) -> Work:
             "seed": 0,  # all seeds of a study meet the same prompts
         }  # fmt: skip
 
-    needs = {"items": len(task.items or ())}
+    needs = {"items": len(task.items), **_size(run, model, task.tokens)}
     return Work(question.label, f"{task.name} ({form})", step, EVALUATE, arguments, needs)
 
 
@@ -174,7 +175,15 @@ def _on_rows(run: Run, question: Question) -> Work:
     def arguments(claim: Claim) -> dict[str, Any]:
         return {**_job(run, model), "examples": str(dev.file), "output": str(claim.output)}
 
-    return Work(question.label, f"{dev.count} rows", step, HELDOUT, arguments, {"rows": dev.count})
+    needs = {"rows": dev.count, **_size(run, model, dev.tokens)}
+    return Work(question.label, f"{dev.count} rows", step, HELDOUT, arguments, needs)
+
+
+def _size(run: Run, model: Model, tokens: int) -> dict[str, int]:
+    """In planning, what the time depends on: the parameters that answer, and about how many tokens they read."""
+    if not run.steps.planning:
+        return {}
+    return {"parameters": parameters(run.base().folder) * max(1, len(model.parts)), "asked": tokens}
 
 
 def _inputs(model: Model) -> dict[str, str]:

@@ -9,6 +9,7 @@ from dtm.foundations.launch import Job
 from dtm.foundations.models import free_bytes
 from dtm.pipeline.display import duration, size
 from dtm.pipeline.estimates import peak_disk
+from dtm.pipeline.rates import Rates
 from dtm.pipeline.steps import Record
 from dtm.pipeline.verbs import Run
 
@@ -16,13 +17,20 @@ PROBE_STEPS = 5
 
 
 def plan(run: Run, *, probe: bool) -> dict[str, Any]:
-    """Rows of the plan, and totals; times only where they were measured (`probe`) or known from the store."""
-    rate = _probe(run) if probe else _known_rate(run)
-    rows = [_row(record, rate) for record in run.steps.records]
+    """Rows of the plan, and totals.
+
+    Times are as the store knows them of such steps, or of training measured (`probe`); those of evaluation and
+    merging are else guessed, which `guess` says. `evaluation_seconds` are of held-out losses too.
+    """
+    checked = run.checked
+    rates = Rates(run.steps.store, checked.threads, checked.device, _probe(run) if probe else None)
+    rows = [_row(record, rates) for record in run.steps.records]
     redo = [row for row in rows if not row["reused"]]
     trains = [row for row in redo if row["kind"] == "train"]
-    workers = run.checked.config.launch.workers
+    scored = [row for row in redo if row["kind"] in ("evaluate", "heldout") and row["planned"]]
+    workers = checked.config.launch.workers
     seconds = [row["seconds"] for row in trains]
+    planned = [record for record in run.steps.records if record.planned and record.step.name == "train"]
     return {
         "steps": rows,
         "totals": {
@@ -32,7 +40,9 @@ def plan(run: Run, *, probe: bool) -> dict[str, Any]:
             "memory": max([0, *(row["memory"] or 0 for row in trains)]) * min(workers, max(1, len(trains))),
             "training_seconds": sum(seconds) / max(1, min(workers, len(trains))) if None not in seconds else None,
             "training_tokens": sum(row["tokens"] or 0 for row in trains),
-            "tokens_per_second": rate,
+            "tokens_per_second": rates.training_rate(planned[0]) if planned else None,
+            "evaluation_seconds": sum(row["seconds"] for row in scored) / max(1, min(workers, len(scored))),
+            "evaluation_guessed": any(row["guess"] for row in scored),
         },
     }  # fmt: skip
 
@@ -48,7 +58,7 @@ def show(result: dict[str, Any], console: Any) -> None:
         table.add_row(
             row["step"], "[dim]reuse[/]" if row["reused"] else "[yellow]do[/]" if row["planned"] else "[green]done[/]",
             row["why"], *(_number(row[name]) for name in ("rows", "tokens", "steps")),
-            duration(row["seconds"]) if row["seconds"] is not None else "",
+            f"{'~' if row['guess'] else ''}{duration(row['seconds'])}" if row["seconds"] is not None else "",
             size(row["disk"]) if row["disk"] else "",
         )  # fmt: skip
     console.print(table)
@@ -63,37 +73,31 @@ def show(result: dict[str, Any], console: Any) -> None:
         words.append(
             f"Peak memory of training: very roughly {size(totals['memory'])}, if every batch is full."
         )
+    if totals["evaluation_seconds"]:
+        how = (
+            "a guess from the sizes of model and tasks"
+            if totals["evaluation_guessed"]
+            else "as such steps took before"
+        )
+        words.append(f"Evaluation: about {duration(totals['evaluation_seconds'])}, {how}.")
     words.append(f"Disk: {size(totals['disk'])} at most, {size(totals['disk_free'])} free.")
     console.print(" ".join(words))
 
 
-def _row(record: Record, rate: float | None) -> dict[str, Any]:
+def _row(record: Record, rates: Rates) -> dict[str, Any]:
     facts = record.facts
-    tokens = facts.get("input_tokens", facts.get("tokens"))
-    seconds = tokens / rate if record.planned and record.step.name == "train" and rate and tokens else None
+    seconds, guess = rates.seconds(record) if record.planned else (None, False)
     return {
         "step": record.label, "kind": record.step.name, "reused": record.reused, "planned": record.planned,
-        "why": record.why, "rows": facts.get("rows", facts.get("items")), "tokens": tokens,
+        "why": record.why, "rows": facts.get("rows", facts.get("items")),
+        "tokens": facts.get("input_tokens", facts.get("tokens")),
         "steps": facts.get("steps") if isinstance(facts.get("steps"), int) else None, "seconds": seconds,
-        "disk": facts.get("disk"), "memory": facts.get("memory"), "key": record.step.key,
+        "guess": guess, "disk": facts.get("disk"), "memory": facts.get("memory"), "key": record.step.key,
     }  # fmt: skip
 
 
 def _number(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else ""
-
-
-def _known_rate(run: Run) -> float | None:
-    """Tokens a second of earlier training on the same base under the same numerics, from the store."""
-    base, numerics = run.base().digest, run.checked.numerics
-    lora = run.checked.train.lora is not None
-    rates = []
-    for artifact in run.steps.store.artifacts():
-        manifest = artifact.manifest
-        same = manifest["step"] == "train" and manifest["inputs"].get("base") == base
-        if same and manifest["numerics"] == numerics and (manifest["settings"]["lora"] is not None) == lora:
-            rates.append(manifest["facts"]["input_tokens"] / max(manifest["seconds"], 1e-9))
-    return sorted(rates)[len(rates) // 2] if rates else None
 
 
 def _probe(run: Run) -> float | None:

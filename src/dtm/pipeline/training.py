@@ -55,7 +55,8 @@ class Training:
     @cached_property
     def needs(self) -> dict[str, Any]:
         """Rows, tokens, steps, disk and memory."""
-        needs = train_needs(self.start, self.settings, self.rows.count, self.rows.tokens)
+        start = self.start if self.start.folder.exists() else self.run.base()  # in planning: of the same size
+        needs = train_needs(start, self.settings, self.rows.count, self.rows.tokens)
         if needs["parameters"] == 0:
             raise ConfigError(
                 f"no module of the base is named by target_modules: {self.settings.lora['target_modules']}",  # type: ignore[index]

@@ -1,0 +1,102 @@
+"""How long planned steps will take: as long as such steps took that the store holds, else by a stated guess."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from dtm.foundations.files import canonical, read_json
+from dtm.foundations.store import Store
+from dtm.pipeline.steps import Record
+
+# Floating-point operations a second: of one CPU thread on a small model, and of a GPU with batches as they are here.
+CPU, GPU = 1e10, 1e13
+DISK = 3e8  # bytes a second that a merge writes
+Manifest = Mapping[str, Any]
+_read: dict[Path, Manifest] = {}  # manifests never change: a study plans hundreds of runs over one store
+
+
+class Rates:
+    """Seconds of planned steps, of one worker. `training` is in tokens a second, if it was measured."""
+
+    def __init__(self, store: Store, threads: int, device: str, training: float | None = None) -> None:
+        self.store, self.probed = store, training
+        self.speed = GPU if device == "cuda" else CPU * threads
+
+    def seconds(self, record: Record) -> tuple[float | None, bool]:
+        """What a planned step will take, and whether that is a guess; None where nothing is known."""
+        estimate = {"train": self._train, "evaluate": self._evaluate, "heldout": self._heldout, "merge": self._merge,
+                    "mean_score": _nothing, "update_norm": _nothing}.get(record.step.name)  # fmt: skip
+        return estimate(record) if estimate else (None, False)
+
+    def training_rate(self, record: Record) -> float | None:
+        """Tokens a second, of training on the same base, else of any, under the same numerics and of the same kind."""
+        if self.probed is not None:
+            return self.probed
+        lora = record.step.settings["lora"] is not None
+        alike = [one for one in self._of("train", record) if (one["settings"]["lora"] is not None) == lora]
+        same = [one for one in alike if one["inputs"]["base"] == record.step.inputs["base"]]
+        return _median(one["facts"]["input_tokens"] / max(one["seconds"], 1e-9) for one in same or alike)
+
+    def _train(self, record: Record) -> tuple[float | None, bool]:
+        rate, tokens = self.training_rate(record), record.facts.get("tokens")
+        return (tokens / rate if rate and tokens else None), False
+
+    def _evaluate(self, record: Record) -> tuple[float | None, bool]:
+        """By models of that size on that very task; else two operations a parameter and token."""
+        wanted = {name: record.step.settings[name] for name in ("task", "format", "batch_size")}
+        known = [one["seconds"] for one in self._sized("evaluate", record)
+                 if all(one["settings"][name] == value for name, value in wanted.items())]  # fmt: skip
+        return (median(known), False) if known else (self._computing(record), True)
+
+    def _heldout(self, record: Record) -> tuple[float | None, bool]:
+        rate = _median(
+            one["seconds"] / max(one["facts"]["sources"]["all"]["rows"], 1)
+            for one in self._sized("heldout", record)
+        )
+        return (rate * record.facts["rows"], False) if rate else (self._computing(record), True)
+
+    def _merge(self, record: Record) -> tuple[float | None, bool]:
+        size = record.facts.get("disk", 0)
+        rate = _median(
+            one["seconds"] / max(one["facts"]["bytes_out"], 1) for one in self._of("merge", record)
+        )
+        return (rate * size, False) if rate else (size / DISK, True)
+
+    def _computing(self, record: Record) -> float:
+        return 2 * record.facts.get("parameters", 0) * record.facts.get("asked", 0) / self.speed
+
+    def _sized(self, name: str, record: Record) -> list[Manifest]:
+        """Of models with as many parameters."""
+        size = record.facts.get("parameters")
+        return [one for one in self._of(name, record) if one["facts"].get("parameters") == size]
+
+    def _of(self, name: str, record: Record) -> list[Manifest]:
+        """Manifests of that step under the same numerics."""
+        return self._known.get((name, canonical(record.step.numerics)), [])
+
+    @cached_property
+    def _known(self) -> dict[tuple[str, str], list[Manifest]]:
+        found: dict[tuple[str, str], list[Manifest]] = {}
+        for folder in (self.store.root / "objects").iterdir():
+            if folder not in _read:
+                try:
+                    _read[folder] = read_json(folder / "manifest.json")
+                except (OSError, ValueError):  # damaged, or on its way out: not to be learnt from
+                    continue
+            one = _read[folder]
+            found.setdefault((one["step"], canonical(one["numerics"])), []).append(one)
+        return found
+
+
+def _nothing(record: Record) -> tuple[float | None, bool]:
+    """Of steps that take no time worth telling."""
+    return 0.0, False
+
+
+def _median(values: Iterable[float]) -> float | None:
+    several = list(values)
+    return median(several) if several else None
