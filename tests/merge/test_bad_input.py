@@ -148,22 +148,43 @@ def test_a_disk_that_fills_leaves_nothing_that_looks_whole(tmp_path, tensors):
     assert list((tmp_path / "empty").iterdir()) == []
 
 
-def test_a_full_tmpfs(tmp_path):
-    """The same on a file system that is really full; needs the right to mount."""
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 2 MiB of its own; needs the right to mount."""
     place = tmp_path / "small"
     place.mkdir()
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], capture_output=True, check=False
-    ).returncode:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("no right to mount a tmpfs")
-    try:
-        folder = write_model(tmp_path / "m", {"a": torch.randn(200_000)})
-        (place / "filler").write_bytes(bytes(600_000))
-        with pytest.raises(ResourceError):
-            attempt([folder], place / "out")
-        assert [path.name for path in place.iterdir()] == ["filler"]
-    finally:
-        subprocess.run(["umount", place], check=True)
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_a_tmpfs_that_is_full_before_work(tmp_path, small_disk):
+    folder = write_model(tmp_path / "m", {"a": torch.randn(400_000)})
+    (small_disk / "filler").write_bytes(bytes(1_000_000))
+    with pytest.raises(ResourceError, match="the output takes"):
+        attempt([folder], small_disk / "out")
+    assert [path.name for path in small_disk.iterdir()] == ["filler"]
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_tmpfs_that_fills_up_in_the_middle(tmp_path, small_disk, inside):
+    """Somebody else takes the rest of the disk when the first of four files is written."""
+    folder = write_model(tmp_path / "m", {f"layers.{n}.w": torch.randn(100_000) for n in range(4)}, shards=4)
+    output = small_disk / "out"
+    if inside:  # a folder that is there already, as the store's, is emptied and stays
+        output.mkdir()
+
+    def fill(done, total):
+        if done == 100_000:
+            free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_bsize
+            (small_disk / "filler").write_bytes(bytes(free - 200_000))
+
+    with pytest.raises(ResourceError, match=r"could not be written \(No space left"):
+        attempt([folder], output, progress=fill)
+    left = sorted(path.name for path in small_disk.rglob("*"))
+    assert left == (["filler", "out"] if inside else ["filler"])
 
 
 def test_methods_say_what_they_lack(tmp_path, tensors):

@@ -17,6 +17,7 @@ from dtm.merge import merge, merge_models, plan_merge
 from dtm.merge.command import run
 from tests.merge import references
 from tests.merge.models import bytes_of, read_model, within_one_rounding, write_model
+from tests.tiny import tiny_model
 
 
 @pytest.fixture
@@ -205,6 +206,42 @@ def test_slices_merge_too_with_depth_within_the_slice(models):
     }
     with pytest.raises(DtmError, match="the model has 2 layers"):
         run(_file(models, beyond), models / "other")
+
+
+def test_a_stacked_model_loads_and_computes_its_layers(tmp_path):
+    """Layers 0-1 of one Llama and layer 1 of another, against the same layers put together in torch."""
+    from transformers import AutoModelForCausalLM
+
+    for seed, name in enumerate("ab"):
+        tiny_model(tmp_path / name, seed=seed, tie=False)
+    slices = [
+        {"sources": [{"model": "a", "layer_range": [0, 2]}]},
+        {"sources": [{"model": "b", "layer_range": [1, 2]}]},
+    ]
+    (tmp_path / "merge.yaml").write_text(yaml.safe_dump({"merge_method": "passthrough", "slices": slices}))
+    run(tmp_path / "merge.yaml", tmp_path / "out")
+    a, b, got = (AutoModelForCausalLM.from_pretrained(tmp_path / name).eval() for name in ("a", "b", "out"))
+    assert len(got.model.layers) == 3
+    third = b.model.layers[1]
+    third.self_attn.layer_idx = 2
+    a.model.layers.append(third)
+    a.model.norm, a.lm_head, a.config.num_hidden_layers = b.model.norm, b.lm_head, 3
+    if getattr(a.config, "layer_types", None):
+        a.config.layer_types = [*a.config.layer_types, a.config.layer_types[-1]]
+    ids = torch.arange(20).reshape(2, 10)
+    with torch.no_grad():
+        torch.testing.assert_close(got(ids, use_cache=False).logits, a(ids, use_cache=False).logits)
+
+
+def test_slices_about_a_base_with_a_weight_a_slice(models):
+    slices = [{"sources": [{"model": "base", "layer_range": [k, k + 1]}, {"model": "a", "layer_range": [k, k + 1]}],
+               "parameters": {"weight": weight}} for k, weight in enumerate([0.25, 0.75])]  # fmt: skip
+    _, got = carry_out(models, {"merge_method": "task_arithmetic", "base_model": "base", "slices": slices})
+    base, a = read_model(models / "base"), read_model(models / "a")
+    for layer, weight in enumerate([0.25, 0.75]):
+        name = f"model.layers.{layer}.mlp.up_proj.weight"
+        exact = base[name].double() + weight * (a[name].double() - base[name].double())
+        assert within_one_rounding(got[name], exact, slack=1e-6)
 
 
 def _file(folder, content):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -97,3 +98,19 @@ def test_the_tokens_of_one_model_and_updates_about_the_base(folders):
     exact = other[OTHER].double() + read_model(folders / "two")[OTHER].double() - base[OTHER].double()
     assert within_one_rounding(got[OTHER], exact, slack=1e-6)
     assert (folders / "out/tokenizer.json").read_text() == (folders / "two/tokenizer.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("source", "like"), [("union", "union"), ("base", "base"), ("two", "two"), ("model:two", "two")]
+)
+def test_mergekit_s_tokenizer_source(folders, source, like):
+    expected = merged(folders, tokenizer=like)
+    tokens = (folders / "out/tokenizer.json").read_text()
+    shutil.rmtree(folders / "out")
+    content = {"merge_method": "linear", "base_model": "base", "tokenizer_source": source,
+               "models": [{"model": "one"}, {"model": "two"}]}  # fmt: skip
+    (folders / "merge.yaml").write_text(yaml.safe_dump(content))
+    run(folders / "merge.yaml", folders / "out")
+    got = read_model(folders / "out")
+    assert all(torch.equal(got[name], tensor) for name, tensor in expected.items())
+    assert (folders / "out/tokenizer.json").read_text() == tokens

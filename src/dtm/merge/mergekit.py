@@ -56,7 +56,7 @@ def parse_mergekit(document: Document, *, folder: Path) -> Request:
     if errors:
         raise several(errors)
     name = content["merge_method"]
-    if name not in registry("merge"):
+    if not isinstance(name, str) or name not in registry("merge"):
         raise unknown("merge method", name, registry("merge"), where=where("merge_method"))
     reading = _Reading(name, content, where)
     base = content.get("base_model")

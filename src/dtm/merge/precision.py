@@ -15,9 +15,9 @@ NAMES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 CONFIG_NAMES = {short: long for long, short in NAMES.items()}
 
 
-def parse_dtype(name: str | None, *, where: object = None) -> str | None:
+def parse_dtype(name: Any, *, where: object = None) -> str | None:
     """`bfloat16` -> `BF16`; None stays None (every tensor keeps the base's type)."""
-    if name is not None and name not in NAMES:
+    if name is not None and not (isinstance(name, str) and name in NAMES):
         raise ConfigError(f"{name!r} is not a dtype to merge in", where=where,
                           mend=f"There is: {', '.join(NAMES)}")  # fmt: skip
     return None if name is None else NAMES[name]
