@@ -299,3 +299,43 @@ def test_a_run_that_stops_after_training_has_trained_all(launcher, inputs, tmp_p
     done = [stage for stage in results["stages"] if stage["steps"]]
     assert len(done) == trained
     assert not results["results"]["scores"]
+
+
+def test_arms_of_one_seed_train_vanilla_once_if_its_checkpoints_were_kept(arms):
+    first = arms("{name: vanilla_sft, checkpoints: 2}", "train.args.learning_rate=5e-3")
+    kept = [f"{{name: {name}, checkpoints: 2}}" for name in ("early_stopping", "checkpoint_average")]
+    for recipe in ("vanilla_sft", *kept, "wise_ft", "norm_matched", "uniform_soup"):
+        found = arms(recipe, "train.args.learning_rate=5e-3")
+        trained = [
+            stage
+            for stage in found.all["stages"]
+            if stage["steps"] and not stage["name"].startswith("submodel")
+        ]
+        assert trained
+        assert all(stage["reused"] for stage in trained), recipe
+    digest = final(first)["digest"]
+    assert final(arms("vanilla_sft", "train.args.learning_rate=5e-3"))["digest"] == digest
+
+
+def test_dev_tasks_decide_and_finished_models_are_scored_on_them(arms, tmp_path):
+    rows = [
+        {"query": f"Question: What is {n} + 2?", "choices": [str(n + 2), str(n)], "gold": n % 2}
+        for n in range(9)
+    ]
+    (tmp_path / "dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    dev = ("dev.tasks=[{name: sums_dev, path: %s}]" % (tmp_path / "dev.jsonl"), "evaluate.dev=true",
+           "evaluate.format=both", "evaluate.models=[base, baselines]")  # fmt: skip
+    found = arms("{name: wise_ft, alpha: dev, grid: [0.0, 1.0]}", "baselines=[submodel]", *dev)
+    (choice,) = found.choices
+    assert choice["metric"] == "mean of sums_dev"
+    told = {row["model"]: row for row in found.dev}
+    assert told.keys() == {"base", "submodel", "wise_ft"}
+    for row in told.values():
+        assert row["tasks"].keys() == {"sums_dev", "sums_dev (chat)"}
+        assert row["score"] == pytest.approx(sum(row["tasks"].values()) / 2)
+        assert row["loss"] is None
+    scores = {one["name"]: one["score"] for one in choice["candidates"]}
+    assert scores["wise_ft@0"] == told["base"]["score"]  # alpha 0 is the base itself
+    assert told["wise_ft"]["score"] == max(scores.values())
+    again = arms("{name: wise_ft, alpha: dev, grid: [0.0, 1.0]}", "baselines=[submodel]", *dev)
+    assert all(stage["reused"] for stage in again.all["stages"])

@@ -1,7 +1,8 @@
 """The ensemble of the sub-models: the mean of their next-token probabilities, at K times the cost of an answer.
 
 Lakshminarayanan et al., "Simple and scalable predictive uncertainty estimation using deep ensembles",
-arXiv:1612.01474; for sub-models of portions, Li et al., "Branch-Train-Merge", arXiv:2208.03306.
+arXiv:1612.01474; for sub-models of portions, Li et al., "Branch-Train-Merge", arXiv:2208.03306, and an ablation of
+Disperse-Then-Merge, arXiv:2405.13432.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The same portions one after another: what dispersing buys beyond the order in which the data is seen.
 
-The ablation of Fu et al., "Disperse-Then-Merge", arXiv:2405.13432. Each portion is trained on with an optimizer and a
+A control of Disperse-Then-Merge, arXiv:2405.13432. Each portion is trained on with an optimizer and a
 schedule of its own, from the model that the portion before it left; with LoRA, whose adapter is merged first.
 """
 

@@ -1,6 +1,6 @@
 """A sub-model alone: what one portion teaches, without the merge.
 
-The ablation of Fu et al., "Disperse-Then-Merge", arXiv:2405.13432. `mean` is no model: every sub-model is evaluated,
+A control of Disperse-Then-Merge, arXiv:2405.13432. `mean` is no model: every sub-model is evaluated,
 and each item's values are the means over them.
 """
 
