@@ -2,6 +2,7 @@
 
     dtm.run("run.yaml")                          # what `dtm run` does; returns the content of results.json
     dtm.attribute("runs/first")                  # which portion costs or helps which benchmark
+    dtm.study("study.yaml")                      # what `dtm study` does; returns the content of study.json
     dtm.merge("merge.yaml", "out")               # what `dtm merge` does; `dtm.merge` is the merging package too
 
 The names below are loaded when they are first used, so that `import dtm` costs nothing.
@@ -23,8 +24,8 @@ _PLACES = {
     "Store": "dtm.foundations.store",
 }
 # A function beside a package of its name would be hidden by it or hide it, so the package itself is callable.
-_PACKAGES = ("merge",)
-__all__ = ["DtmError", "Examples", "Model", "Store", "__version__", "attribute", "merge", "run"]
+_PACKAGES = ("merge", "study")
+__all__ = ["DtmError", "Examples", "Model", "Store", "__version__", "attribute", "merge", "run", "study"]
 
 
 def __getattr__(name: str) -> Any:

@@ -81,8 +81,9 @@ def study(
     as_json: Json = False,
 ) -> None:
     """Arms x seeds over one store, to one table with statistics. A study that was stopped goes on."""
-    from dtm.study import read, show
+    from dtm.study import read
     from dtm.study import study as run_study
+    from dtm.study.terminal import show
 
     command, parsed = shlex.join(["dtm", *sys.argv[1:]]), read(file, settings)
     results = run_study(parsed, only=only, dry_run=dry_run, quiet=as_json, command=command)
@@ -143,15 +144,23 @@ def attribute(
 
 
 @app.command()
-def report(run_folder: Annotated[Path, typer.Argument(help="A run's output_dir.", metavar="RUN")]) -> None:
-    """Write report.html again from a run's results.json."""
+def report(
+    folder: Annotated[Path, typer.Argument(help="A run's or a study's output_dir.", metavar="RUN")],
+) -> None:
+    """Write report.html again from a run's results.json or a study's study.json."""
     from dtm.foundations.errors import MissingInput
     from dtm.foundations.files import read_json
+
+    if (folder / "study.json").exists():
+        from dtm.study import render as render_study
+
+        typer.echo(str(render_study(read_json(folder / "study.json"), folder)))
+        return
     from dtm.report import render
 
-    if not (run_folder / "results.json").exists():
-        raise MissingInput("there is no results.json", where=run_folder, mend="`dtm run FILE` makes it")
-    typer.echo(str(render(read_json(run_folder / "results.json"), run_folder)))
+    if not (folder / "results.json").exists():
+        raise MissingInput("there is no results.json", where=folder, mend="`dtm run FILE` makes it")
+    typer.echo(str(render(read_json(folder / "results.json"), folder)))
 
 
 @app.command()

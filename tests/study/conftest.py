@@ -46,14 +46,16 @@ def write_study(files: Path, out: Path, text: str = STUDY) -> Path:
     return out / "tiny.yaml"
 
 
-def dtm(*arguments: object, fault: str | None = None) -> subprocess.CompletedProcess:
+def dtm(
+    *arguments: object, fault: str | None = None, folder: Path | None = None
+) -> subprocess.CompletedProcess:
     """Run the command beside its file in a process of its own, killed with its parent at `fault` if given."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(FAULTS), os.environ.get("PYTHONPATH", "")]),
                    "OMP_NUM_THREADS": "1"}  # fmt: skip
     environment.pop("FAULT", None)
     if fault:
         environment |= {"FAULT": fault, "FAULT_DRIVER": "1"}
-    folder = next(Path(str(one)).parent for one in arguments if str(one).endswith(".yaml"))
+    folder = folder or next(Path(str(one)).parent for one in arguments if str(one).endswith(".yaml"))
     command = [sys.executable, "-m", "dtm.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, cwd=folder)
 

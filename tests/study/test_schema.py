@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
-from dtm.study.schema import StudyResults, documentation
+from dtm.foundations.errors import DataError
+from dtm.study.schema import StudyResults, documentation, validated
 from tests.study.made import made
 
 DOCS = Path(__file__).parents[2] / "docs" / "study.md"
@@ -19,8 +19,10 @@ def test_results_follow_the_schema():
     schema = StudyResults.model_json_schema()
     validator.check_schema(schema)
     validator(schema).validate(results)
-    with pytest.raises(ValidationError, match="stray"):
-        StudyResults.model_validate({**results, "stray": 1})
+    with pytest.raises(DataError, match=r"study\.json: .*arms\.1\.tokens"):
+        validated({**results, "arms": [results["arms"][0], {**results["arms"][1], "tokens": "many"}]})
+    with pytest.raises(DataError, match="stray"):
+        validated({**results, "stray": 1})
 
 
 def test_every_field_is_documented():

@@ -84,6 +84,15 @@ def test_a_second_study_does_no_work_and_writes_the_same(undisturbed, inputs):
     assert planned["totals"]["runs"] == 9
 
 
+def test_the_page_can_be_drawn_again(undisturbed):
+    page = undisturbed / "study" / "report.html"
+    before = page.read_bytes()
+    page.unlink()
+    done = dtm("report", undisturbed / "study", folder=undisturbed)
+    assert done.returncode == 0, done.stderr
+    assert page.read_bytes() == before
+
+
 def test_a_killed_study_goes_on_to_the_same_result(undisturbed, inputs, tmp_path):
     shutil.copytree(undisturbed / ".dtm-store", tmp_path / ".dtm-store")
     for manifest in (tmp_path / ".dtm-store" / "objects").glob("*/manifest.json"):

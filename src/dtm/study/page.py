@@ -14,7 +14,7 @@ from dtm.study import figures
 from dtm.study.comparing import ALPHA
 from dtm.study.items import BASE
 from dtm.study.pareto import pareto
-from dtm.study.schema import StudyResults
+from dtm.study.schema import validated
 from dtm.study.statement import summary
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 def render(results: Mapping[str, Any], folder: Path) -> Path:
     """Write `report.html` for the content of a study.json into `folder`, atomically, and return its path.
 
-    Raises pydantic's ValidationError where `results` are no study's. All texts are escaped, and the page's
+    Raises DataError where `results` are no study's. All texts are escaped, and the page's
     Content-Security-Policy lets nothing load and no script run.
     """
     path = Path(folder) / "report.html"
@@ -36,7 +36,7 @@ def render(results: Mapping[str, Any], folder: Path) -> Path:
 
 def page(results: Mapping[str, Any]) -> str:
     """The page as HTML; the same results give the same bytes."""
-    results = StudyResults.model_validate(results).model_dump(mode="json")
+    results = validated(results)
     groups = [row["group"] for row in results["benchmarks"]]
     text = _template().render(
         study=results,

@@ -79,8 +79,8 @@ def show(result: dict[str, Any], console: Any) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("arm", "runs", "of them to tune", "steps to do", "in the store", "shared", "tokens", "time"):
-        table.add_column(name, justify="left" if name == "arm" else "right")
+    for name in ("arm", "runs", "to tune", "steps to do", "in store", "shared", "tokens", "time"):
+        table.add_column(name, justify="left" if name == "arm" else "right", overflow="fold")
     for row in [*result["arms"], {**result["totals"], "arm": "total"}]:
         table.add_row(
             row["arm"], *(f"{row[name]:,}" for name in ("runs", "tuning", "redo", "reuse", "shared", "tokens")),

@@ -21,7 +21,7 @@ from dtm.study.flips import flips
 from dtm.study.items import BASE, Items
 from dtm.study.references import Contender
 from dtm.study.running import Outcome, Tuned, dev_score, subject
-from dtm.study.schema import FORMAT, StudyResults
+from dtm.study.schema import FORMAT, validated
 from dtm.study.statement import statement
 
 LEAST_SEEDS = 2  # with fewer, seeds cannot be told from luck
@@ -78,7 +78,7 @@ def assemble(
         "timing": {"seconds": {name: round(_seconds(found), 1) for name, found in by_arm.items()}},
     }  # fmt: skip
     results["statement"] = statement(results)
-    return StudyResults.model_validate(results).model_dump(mode="json")
+    return validated(results)
 
 
 def _arm(

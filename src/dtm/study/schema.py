@@ -5,10 +5,14 @@ The part of docs/study.md that lists the fields is `documentation()`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dtm.foundations.errors import DataError, DtmError, several
+from dtm.foundations.files import canonical
 
 FORMAT = 1
 Interval = tuple[float, float]
@@ -229,6 +233,19 @@ class StudyResults(Part):
         description="commit of the git checkout of the study file, `+` where files differ"
     )
     timing: Timing = Field(description="not deterministic")
+
+
+def validated(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The results with every field, keys in order as in the file; raises DataError where they are no study's."""
+    try:
+        return json.loads(canonical(StudyResults.model_validate(results).model_dump(mode="json")))
+    except ValidationError as error:
+        errors: list[DtmError] = [
+            DataError(one["msg"], where=".".join(str(part) for part in one["loc"]) or None)
+            for one in error.errors()[:20]
+        ]
+        mend = "Was it written by another version of dtm? Make it again with `dtm study`"
+        raise DataError(several(errors).message, where="study.json", mend=mend) from None
 
 
 def documentation() -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dtm.report.wording import MISSING, score, short, signed
+from dtm.study import planning
 from dtm.study.statement import summary
 
 if TYPE_CHECKING:
@@ -13,6 +15,20 @@ if TYPE_CHECKING:
 
 MEANS = ("mean", "gains", "costs")
 MARK = {"better": "[green]▲[/]", "worse": "[red]▼[/]", "open": " ", "screened": " ", "oracle": " "}
+
+
+def show(results: dict[str, Any], folder: Path) -> None:
+    """Print a study's table and sentences and where its page is, or its plan."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if "totals" in results:
+        planning.show(results, console)
+        return
+    console.print(table(results))
+    for sentence in results["statement"]:
+        console.print(sentence, soft_wrap=True, markup=False)
+    console.print(f"\nreport: {folder / 'report.html'}", soft_wrap=True, markup=False)
 
 
 def table(results: Mapping[str, Any], width: int | None = None) -> Table:
