@@ -28,9 +28,10 @@ run:
 seeds: [0, 1]
 grid: {over: {train.args.learning_rate: [1e-3, 3e-2]}, seeds: [7]}
 arms:
-  - {name: vanilla, recipe: vanilla_sft}
+  - {name: vanilla, recipe: {name: vanilla_sft, checkpoints: 2}}
   - {name: dtm, disperse: {method: random}}
   - {name: dtm-clusters, seeds: [0], grid: dtm}
+  - {name: early, recipe: {name: early_stopping, checkpoints: 2}, grid: vanilla}
 costs: [sums]
 output_dir: study
 """
@@ -51,7 +52,7 @@ def dtm(
 ) -> subprocess.CompletedProcess:
     """Run the command beside its file in a process of its own, killed with its parent at `fault` if given."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(FAULTS), os.environ.get("PYTHONPATH", "")]),
-                   "OMP_NUM_THREADS": "1"}  # fmt: skip
+                   "OMP_NUM_THREADS": "1", "COLUMNS": "160"}  # fmt: skip
     environment.pop("FAULT", None)
     if fault:
         environment |= {"FAULT": fault, "FAULT_DRIVER": "1"}

@@ -20,21 +20,21 @@ def without_timing(results):
 
 
 def steps_in(out):
-    manifests = (out / ".dtm-store" / "objects").glob("*/manifest.json")
-    return Counter(json.loads(path.read_text())["step"] for path in manifests)
+    """How often each step was done; what a training kept on its way are further artifacts of that training."""
+    manifests = [
+        json.loads(path.read_text()) for path in (out / ".dtm-store" / "objects").glob("*/manifest.json")
+    ]
+    return Counter(one["step"] for one in manifests if "checkpoints" not in one["settings"])
 
 
 def test_study_json_holds_every_arm_under_every_seed(undisturbed):
     results = study_of(undisturbed)
     arms = {arm["name"]: arm for arm in results["arms"]}
     assert results["seeds"] == [0, 1]
-    assert {name: arm["seeds"] for name, arm in arms.items()} == {
-        "vanilla": [0, 1],
-        "dtm": [0, 1],
-        "dtm-clusters": [0],
-    }
+    seeds = {"vanilla": [0, 1], "dtm": [0, 1], "dtm-clusters": [0], "early": [0, 1]}
+    assert {name: arm["seeds"] for name, arm in arms.items()} == seeds
     assert {name: (arm["claim"], arm["screening"]) for name, arm in arms.items()} == {
-        "vanilla": (True, False), "dtm": (True, False), "dtm-clusters": (False, True),
+        "vanilla": (True, False), "dtm": (True, False), "dtm-clusters": (False, True), "early": (True, False),
     }  # fmt: skip
     assert arms["dtm"]["grid"]["tuned_as"] == arms["dtm-clusters"]["grid"]["tuned_as"] == "dtm"
     assert arms["dtm"]["steps"] == 2 * arms["vanilla"]["steps"] == 4
@@ -44,7 +44,7 @@ def test_study_json_holds_every_arm_under_every_seed(undisturbed):
 
 
 def test_arms_that_were_only_screened_enter_no_family(undisturbed):
-    rows = study_of(undisturbed)["comparisons"]
+    rows = [row for row in study_of(undisturbed)["comparisons"] if not row["oracle"]]
     assert {row["verdict"] for row in rows if row["arm"] == "dtm-clusters"} == {"screened"}
     assert all((row["p_holm"] is None) == (row["arm"] == "dtm-clusters") for row in rows)
 
@@ -52,7 +52,8 @@ def test_arms_that_were_only_screened_enter_no_family(undisturbed):
 def test_items_hold_what_the_scores_are_made_of(undisturbed):
     import pyarrow.parquet as parquet
 
-    table = parquet.read_table(undisturbed / "study" / "items.parquet").to_pylist()
+    rows = parquet.read_table(undisturbed / "study" / "items.parquet").to_pylist()
+    table = [row for row in rows if row["share"] is None]
     for arm in study_of(undisturbed)["arms"]:
         for seed, value in arm["scores"][0]["by_seed"].items():
             found = [row["value"] for row in table if row["arm"] == arm["name"] and row["seed"] == int(seed)]
@@ -65,10 +66,27 @@ def test_arms_share_the_steps_that_they_share(undisturbed):
     # three seeds (0, 1 and the grid's 7) and nothing is loaded, rendered or prepared twice
     assert (done["prepare_base"], done["load"], done["render"]) == (1, 3, 3)
     assert done["disperse"] == 4  # dtm under three seeds, dtm-clusters under one
-    assert (
-        done["train"] == (2 + 2) + (2 + 2) * 2 + 2
-    )  # grid and seeds of vanilla, twice as many of dtm, dtm-clusters
-    assert done["evaluate"] == 1 + 2 + 2 + 1  # the base once; runs that tune meet no test item
+    # the grid and the seeds of vanilla, twice as many of dtm, two of dtm-clusters; early-stopped trains nothing
+    assert done["train"] == (2 + 2) + (2 + 2) * 2 + 2
+    # the base once, vanilla with its first checkpoint, dtm, dtm-clusters; runs that tune meet no test item
+    assert done["evaluate"] == 1 + 2 * 2 + 2 + 1
+
+
+def test_the_curve_is_that_of_the_checkpoints_and_its_best_point_is_the_early_stopped_arm(undisturbed):
+    results = study_of(undisturbed)
+    assert [run["seed"] for run in results["curve"]["runs"]] == [0, 1]
+    assert [[point["share"] for point in run["points"]] for run in results["curve"]["runs"]] == [
+        [0, 0.5, 1]
+    ] * 2
+    peak, early = results["references"][0], next(arm for arm in results["arms"] if arm["name"] == "early")
+    assert peak["name"] == "peak"
+    for seed in (0, 1):
+        chosen = next(choice for choice in early["choices"] if choice["seed"] == seed)
+        dev = {one["name"]: one["score"] for one in chosen["candidates"]}
+        points = next(run for run in results["curve"]["runs"] if run["seed"] == seed)["points"][1:]
+        assert [point["dev"] for point in points] == [dev["vanilla_sft@1"], dev["vanilla_sft@2"]]
+        assert peak["shares"][str(seed)] == {"vanilla_sft@1": 0.5, "vanilla_sft@2": 1}[chosen["chosen"]]
+    assert peak["scores"] == early["scores"]
 
 
 def test_a_second_study_does_no_work_and_writes_the_same(undisturbed, inputs):
@@ -81,7 +99,7 @@ def test_a_second_study_does_no_work_and_writes_the_same(undisturbed, inputs):
     assert steps_in(undisturbed) == counted
     planned = json.loads(dtm("study", undisturbed / "tiny.yaml", "--dry-run", "--json").stdout)
     assert planned["totals"]["redo"] == 0
-    assert planned["totals"]["runs"] == 9
+    assert planned["totals"]["runs"] == 11
 
 
 def test_the_page_can_be_drawn_again(undisturbed):
@@ -115,7 +133,7 @@ def test_a_run_that_fails_is_marked_and_the_others_go_on(undisturbed, inputs, tm
     text = STUDY.replace("seeds: [0], grid: dtm", "disperse.k: 1000, grid: false")
     done = dtm("study", write_study(inputs, tmp_path, text))
     assert done.returncode == 1
-    assert "2 of 2 runs failed" in done.stdout
+    assert "2 of 2 failed" in done.stdout
     results = study_of(tmp_path)
     arms = {arm["name"]: arm for arm in results["arms"]}
     assert [failure["seed"] for failure in arms["dtm-clusters"]["failures"]] == [0, 1]
@@ -128,15 +146,14 @@ def test_a_run_that_fails_is_marked_and_the_others_go_on(undisturbed, inputs, tm
 def test_only_one_arm_runs_and_the_others_keep_what_they_had(undisturbed, inputs, tmp_path):
     shutil.copytree(undisturbed / ".dtm-store", tmp_path / ".dtm-store")
     path = write_study(inputs, tmp_path)
-    done = dtm("study", path, "--only", "vanilla")
+    done = dtm("study", path, "--only", "early")
+    assert done.returncode == 0, done.stderr
+    assert "4/4 early, seed 1" in done.stderr  # vanilla's two runs of the grid are what early is tuned by
     results = study_of(tmp_path)
-    assert {arm["name"]: arm["seeds"] for arm in results["arms"]} == {
-        "vanilla": [0, 1],
-        "dtm": [],
-        "dtm-clusters": [],
-    }
-    assert done.returncode == 1
-    assert dtm("study", path, "--only", "dtm", "--only", "dtm-clusters").returncode == 0
+    seeds = {"vanilla": [], "dtm": [], "dtm-clusters": [], "early": [0, 1]}
+    assert {arm["name"]: arm["seeds"] for arm in results["arms"]} == seeds
+    assert [arm["left_out"] for arm in results["arms"]] == [[0, 1], [0, 1], [0], []]
+    assert dtm("study", path, "--only", "vanilla", "--only", "dtm", "--only", "dtm-clusters").returncode == 0
     assert without_timing(study_of(tmp_path)) == without_timing(study_of(undisturbed))
     wrong = dtm("study", path, "--only", "dmt")
     assert wrong.returncode == 2

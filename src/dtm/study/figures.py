@@ -12,7 +12,7 @@ from dtm.report.tax_curve import panel
 from dtm.report.wording import interval, loss, score, signed
 from dtm.study.comparing import COSTS, GAINS, MEAN
 from dtm.study.items import BASE
-from dtm.study.references import PEAK
+from dtm.study.references import ORACLE, PEAK
 from dtm.study.statement import summary
 
 Results = Mapping[str, Any]
@@ -142,7 +142,10 @@ def score_of(rows: Sequence[Mapping[str, Any]], group: str | None) -> Mapping[st
 
 
 def called(name: str, results: Results) -> str:
-    return f"best point of {results['against']}" if name == PEAK else "the base" if name == BASE else name
+    """A reference in words."""
+    words = {PEAK: f"best point of {results['against']}", BASE: "the base",
+             ORACLE: f"best point of {results['against']}, an oracle"}  # fmt: skip
+    return words.get(name, name)
 
 
 def mean_of(values: Sequence[float | None]) -> float | None:

@@ -16,7 +16,7 @@ from dtm.study.checking import check
 from dtm.study.file import StudyFile, read
 from dtm.study.items import collect
 from dtm.study.page import render
-from dtm.study.planning import plan, runs_of
+from dtm.study.planning import plan
 from dtm.study.progress import Progress
 from dtm.study.results import assemble
 from dtm.study.running import Runner
@@ -45,9 +45,10 @@ def study(
     checked = check(arms)
     folder.mkdir(parents=True, exist_ok=True)
     workers, log = checked.config.launch.workers, folder / "workers.log"
-    progress = Progress(len(runs_of(arms, only)), quiet=quiet)
+    progress = Progress(quiet=quiet)
     with closing(progress), LocalLauncher(workers=workers, threads=checked.threads, log=log) as launcher:
         runner = Runner(arms, launcher, progress, only, command)
+        progress.total = len(runner.trials())
         if dry_run:
             return plan(runner)
         write_text(folder / "study.yaml", file.document.text)

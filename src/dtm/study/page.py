@@ -49,6 +49,7 @@ def page(results: Mapping[str, Any]) -> str:
         forests=[found for group in (None, *groups) if (found := figures.forest(results, group)) is not None],
         pareto=pareto(results),
         arms=figures.arms(results),
+        taxes=_taxes(results),
         flips=_flips(results),
         alpha=ALPHA,
         style=style("page.css", "tax_curve.css") + (HERE / "study.css").read_text(encoding="utf-8"),
@@ -85,6 +86,22 @@ def table(results: Mapping[str, Any]) -> dict[str, Any]:
         rows.append(row_of(known, one) | {"shares": one["shares"], "oracle": one["oracle"]})
     return {"rows": rows, "groups": groups if groups != [whole] else [], "means": means, "whole": whole,
             "references": [figures.called(name, results) for name in shown]}  # fmt: skip
+
+
+def _taxes(results: Mapping[str, Any]) -> dict[str, Any]:
+    """A row an arm, a column a reference."""
+    found = {(row["arm"], row["against"]): row for row in results["tax"]}
+    references = list(dict.fromkeys(row["against"] for row in results["tax"]))
+    rows = []
+    for name in dict.fromkeys(row["arm"] for row in results["tax"]):
+        cells = [found.get((name, reference)) for reference in references]
+        rows.append({"arm": name, "cells": [cell and cell | {"bounds": _bounds(cell)} for cell in cells]})
+    return {"rows": rows, "references": [figures.called(name, results) for name in references],
+            "group": results["tax"][0]["group"] if results["tax"] else ""}  # fmt: skip
+
+
+def _bounds(row: Mapping[str, Any]) -> str:
+    return wording.interval(row["low"], row["high"], True, sign=True)
 
 
 def _facts(results: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dtm.pipeline.display import duration
-from dtm.study.arms import Arms, Point, Trial
+from dtm.study.arms import Point, Trial
 from dtm.study.file import Arm
 from dtm.study.running import Runner
 
@@ -104,10 +104,3 @@ def _time(row: dict[str, Any]) -> str:
         return ""
     known = duration(row["seconds"]) if row["seconds"] else ""
     return f"{known} + ?" if row["unknown"] and known else known or "?"
-
-
-def runs_of(arms: Arms, only: Sequence[str]) -> list[Trial]:
-    """All runs that a study does, those that tune arms first where an arm needs them."""
-    names = set(only or arms.by_name)
-    return [trial for name, arm in arms.by_name.items() if name in names
-            for trial in (*arms.grid_trials(arm), *arms.final_trials(arm, {}))]  # fmt: skip

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Progress:
     """Prints to standard error; `total` is the number of runs."""
 
-    def __init__(self, total: int, *, quiet: bool = False) -> None:
+    def __init__(self, total: int = 0, *, quiet: bool = False) -> None:
         from rich.console import Console
 
         self.console, self.quiet, self.total = Console(stderr=True, highlight=False), quiet, total

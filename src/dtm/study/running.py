@@ -54,16 +54,29 @@ class Runner:
     command: str = ""
     tuned: dict[str, Tuned] = field(default_factory=dict)
 
+    def trials(self) -> list[Trial]:
+        """All runs that this command does."""
+        everything = [trial for arm in self.arms.by_name.values()
+                      for trial in (*self.arms.grid_trials(arm), *self.arms.final_trials(arm, {}))]  # fmt: skip
+        return [trial for trial in everything if self._does(trial)]
+
     def finish(self) -> list[Outcome]:
         """Tune every arm, then run it under each of its seeds; what failed is an outcome as well."""
         return [outcome for arm in self.arms.by_name.values() for outcome in self._arm(arm)]
 
     def _arm(self, arm: Arm) -> list[Outcome]:
         point = self.point_of(arm)
-        if point is None:
-            error = f"every run that was to tune {arm.name} failed"
-            return [self._lost(trial, error) for trial in self.arms.final_trials(arm, self.arms.points[0])]
-        return self._all(self.arms.final_trials(arm, point))
+        if point is not None:
+            return self._all(self.arms.final_trials(arm, point))
+        trials = self.arms.final_trials(arm, self.arms.points[0])
+        error = f"every run that was to tune {arm.name} failed" if self._does(trials[0]) else None
+        return [Outcome(trial, self.arms.folder(trial), error=error) for trial in trials]
+
+    def _does(self, trial: Trial) -> bool:
+        """Whether this command does that run: of a named arm, or to tune one."""
+        named = [self.arms.by_name[name] for name in self.only or self.arms.by_name]
+        tuning = [self.arms.tuned_as(arm) for arm in named] if trial.tuning else []
+        return trial.arm in named or trial.arm in tuning
 
     def point_of(self, arm: Arm) -> Point | None:
         """The point at which an arm is run; None where no point of its grid could be."""
@@ -83,7 +96,7 @@ class Runner:
 
     def _one(self, trial: Trial) -> Outcome:
         folder = self.arms.folder(trial)
-        if self.only and trial.arm.name not in self.only:
+        if not self._does(trial):
             return self._kept(trial)
         from dtm.pipeline import run
 
@@ -125,9 +138,6 @@ class Runner:
         except (OSError, ValueError, KeyError, TypeError):
             pass
         return Outcome(trial, folder)
-
-    def _lost(self, trial: Trial, error: str) -> Outcome:
-        return Outcome(trial, self.arms.folder(trial), error=error)
 
 
 def choose(arm: Arm, points: Sequence[Point], outcomes: Sequence[Outcome]) -> Tuned:

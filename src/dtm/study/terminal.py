@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dtm.report.wording import MISSING, score, short, signed
+from dtm.report.wording import MISSING, plural, score, short, signed
 from dtm.study import planning
 from dtm.study.statement import summary
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+SPENT = ("tokens", "steps")
 MEANS = ("mean", "gains", "costs")
 MARK = {"better": "[green]▲[/]", "worse": "[red]▼[/]", "open": " ", "screened": " ", "oracle": " "}
 
@@ -34,7 +35,8 @@ def show(results: dict[str, Any], folder: Path) -> None:
 def table(results: Mapping[str, Any], width: int | None = None) -> Table:
     """Scores of every arm in percent, its difference from every reference, what it cost, and whether it may claim.
 
-    Where all benchmarks are wider than `width` (columns of text, by default the terminal's) their means are left.
+    Where that is wider than `width` (columns of text, by default the terminal's) single benchmarks are left, then
+    all but the mean with its differences.
     """
     import shutil
 
@@ -45,13 +47,15 @@ def table(results: Mapping[str, Any], width: int | None = None) -> Table:
     places = [row["group"] for row in results["base"]["scores"]] or _groups(results)
     whole = summary(results)
     means = [place for place in places if place == whole or place in MEANS]
-    drawn = _table(results, places, whole)
     console = Console(width=10_000)
-    fits = Measurement.get(console, console.options, drawn).maximum <= width
-    return drawn if fits else _table(results, means, whole)
+    for shown, spent in ((places, True), (means, True), (means[:1], False)):
+        drawn = _table(results, shown, whole, spent=spent)
+        if Measurement.get(console, console.options, drawn).maximum <= width:
+            break
+    return drawn
 
 
-def _table(results: Mapping[str, Any], places: list[str], summary: str | None) -> Table:
+def _table(results: Mapping[str, Any], places: list[str], whole: str | None, *, spent: bool) -> Table:
     from rich import box
     from rich.markup import escape
     from rich.table import Table
@@ -59,22 +63,22 @@ def _table(results: Mapping[str, Any], places: list[str], summary: str | None) -
     references = list(dict.fromkeys(row["against"] for row in results["comparisons"] if not row["oracle"]))
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True,
                   caption=_caption(results), caption_justify="left")  # fmt: skip
-    drawn.add_column("arm", overflow="fold")
+    drawn.add_column("arm", no_wrap=True)
     for place in places:
         drawn.add_column(escape(place), justify="right")
     for reference in references:
-        drawn.add_column(f"{escape(summary or '')} −\n{escape(reference)}", justify="right", no_wrap=True)
-    for name in ("tokens", "steps"):
+        drawn.add_column(f"{escape(whole or '')} −\n{escape(reference)}", justify="right", no_wrap=True)
+    for name in SPENT if spent else ():
         drawn.add_column(name, justify="right")
     if results["base"]["scores"]:
         cells = [_score(results["base"]["scores"], place) for place in places]
-        drawn.add_row("base", *cells, *[""] * len(references), "", "", style="dim")
+        drawn.add_row("base", *cells, *[""] * (len(references) + 2 * spent), style="dim")
     for arm in results["arms"]:
         drawn.add_row(
             escape(arm["name"]) + _standing(arm, results),
             *(_score(arm["scores"], place) for place in places),
-            *(_difference(results, arm["name"], reference, summary) for reference in references),
-            short(arm["tokens"]), short(arm["steps"]),
+            *(_difference(results, arm["name"], reference, whole) for reference in references),
+            *(short(arm[name]) for name in SPENT if spent),
         )  # fmt: skip
     return drawn
 
@@ -101,15 +105,16 @@ def _standing(arm: Mapping[str, Any], results: Mapping[str, Any]) -> str:
     """What the reader must know of an arm before its numbers, on a line of its own."""
     if arm["failures"]:
         number = len(arm["failures"])
-        return f"\n[red]{number} of {number + len(arm['seeds'])} runs failed[/]"
+        return f"\n[red]{number} of {number + len(arm['seeds'])} failed[/]"
     if arm["left_out"]:
         return "\n[dim]not run yet[/]"
-    seeds = f"{len(arm['seeds'])} of {len(results['seeds'])} seeds"
-    return f"\n[dim]screened, no claim: {seeds}[/]" if arm["screening"] else ""
+    return f"\n[dim]screened, {plural(len(arm['seeds']), 'seed')}[/]" if arm["screening"] else ""
 
 
 def _caption(results: Mapping[str, Any]) -> str:
+    screened = any(arm["screening"] for arm in results["arms"])
     return (
-        f"Percent, means over {len(results['seeds'])} seeds. Differences with 95% intervals over seeds and items; "
-        "▲ better, ▼ worse: p < 0.05 after Holm's correction; else nothing is shown."
+        f"Percent, means over {plural(len(results['seeds']), 'seed')}. Differences with 95% intervals over seeds and "
+        "items; ▲ better, ▼ worse: p < 0.05 after Holm's correction; else nothing is shown."
+        + (" Screened: not under all seeds, no claim." if screened else "")
     )
