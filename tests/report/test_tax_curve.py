@@ -66,9 +66,22 @@ def test_a_panel_stands_between_its_runs():
     assert len(corners) == 5  # both begin alike
     assert {corner.split()[0] for corner in corners} == {"0", "500", "1000"}
     assert panel("x", runs[:1])["band"] == ""
+    bounded = panel("x", runs[:1], bounds=[(0.0, 0.4, 0.6), (1.0, 0.3, 0.5)])
+    assert len(set(bounded["band"].removesuffix("Z").replace("M", "L").strip("L").split("L"))) == 4
     assert panel("x", [])["best"] is None
 
 
 def test_runs_with_fewer_points_end_earlier():
     drawn = panel("x", [[(0.0, 0.2), (1.0, 0.4)], [(0.0, 0.4)]])
     assert [dot["text"] for dot in drawn["dots"]] == ["30.0 at 0 %", "40.0 at 100 %"]
+
+
+def test_an_item_or_two_do_not_look_like_a_fall_and_no_axis_leaves_the_shares():
+    for low, high in ((0.9, 0.917), (0.99, 1.0), (0.0, 0.02), (0.5, 0.5)):
+        drawn = panel("x", [[(0.0, low), (1.0, high)]])
+        first, last = (dot["y"] for dot in drawn["dots"])
+        assert last - first <= 100 * (high - low) / 0.1 + 0.01
+        ticks = [float(text) for _, text in drawn["y_ticks"]]
+        assert min(ticks) >= 0
+        assert max(ticks) <= 100
+        assert max(ticks) - min(ticks) >= 5

@@ -1,7 +1,7 @@
 """The curve of the tax: scores against the share of a training, one small panel a task or mean.
 
-A run's report draws it from its checkpoints, a study's from those of all seeds, with a band from the lowest to the
-highest seed.
+A run's report draws it from its checkpoints, with the intervals of their scores as a band; a study's from those of all
+seeds, with a band from the lowest to the highest.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from dtm.report.axis import Axis, axis
-from dtm.report.board import Board, Row
+from dtm.report.board import Board, Row, Score, mean_of
 from dtm.report.curves import path
 from dtm.report.wording import score
 
 Point = tuple[float, float | None]  # share of the training, score
+Bounds = tuple[float, float, float]  # share of the training, lower and upper end
 PANELS = 8
+LEAST = 0.1
 
 
 def panel(
@@ -25,22 +27,27 @@ def panel(
     *,
     share: bool = True,
     marks: Sequence[dict[str, Any]] = (),
+    bounds: Sequence[Bounds] = (),
     more: str = "",
 ) -> dict[str, Any]:
-    """One panel: the mean line over `runs` (a run a seed), their band, the best point of the mean, and `marks`.
+    """One panel: the mean line over `runs` (a run a seed), a band, the best point of the mean, and `marks`.
 
-    Marks stand beside the curve: {name, colour, role, value, low, high, number}. `share`: scores are in percent.
+    The band holds all runs; of a single one it is `bounds`, the intervals of its points. Marks stand beside the
+    curve: {name, colour, role, value, low, high, number}. `share`: scores are in percent.
     """
-    middle = [(_mean([x for x, _ in points]), _mean([y for _, y in points])) for points in _columns(runs)]
+    columns = _columns(runs)
+    middle = [(_mean([x for x, _ in points]), _mean([y for _, y in points])) for points in columns]
+    band = bounds if len(runs) == 1 else _reach(columns)
     ends = [end for mark in marks for end in (mark["value"], mark["low"], mark["high"])]
-    y = axis([*(value for run in runs for _, value in run), *ends], wanted=4, least=0.05)
+    ends += [end for _, *both in band for end in both]
+    y = _upwards([*(value for run in runs for _, value in run), *ends], share)
     x = Axis(0.0, 1.0, [0.0, 0.5, 1.0])
     known = [point for point in middle if point[1] is not None]
     best = max(known, key=lambda point: point[1] or 0.0, default=None)
     return {
         "title": title,
         "more": more,
-        "band": _band(_columns(runs), x, y) if len(runs) > 1 else "",
+        "band": _band(band, x, y),
         "line": path(middle, x, y),
         "dots": [_dot(point, x, y, share) for point in known],
         "best": None if best is None else _dot(best, x, y, share),
@@ -63,15 +70,34 @@ def of_run(scores: Board) -> dict[str, Any] | None:
     names = [(share, name) for share, name in kept if name.rpartition("@")[0] == trainings[0]]
     base = [(0.0, name) for name in scores.of_role("base")[:1]]
     rows = [row for row in scores.rows if any(name in row.scores for _, name in names)]
-    runs = [(row, [(share, _value(row, name)) for share, name in base + names]) for row in rows]
-    panels = [panel(_title(row, scores), [run], share=row.is_share) for row, run in runs]
-    full = [run for row, run in runs if row.is_share and all(value is not None for _, value in run)]
+    places = base + names
+    panels = [_of_scores(_title(row, scores), [(share, row.scores.get(name)) for share, name in places], row.is_share)
+              for row in rows]  # fmt: skip
+    full = [row for row in rows if row.is_share and all(name in row.scores for _, name in places)]
     if len(full) > 1:
-        shares = [share for share, _ in full[0]]
-        mean = [(share, _mean([run[place][1] for run in full])) for place, share in enumerate(shares)]
-        panels.insert(0, panel(f"mean of {len(full)} tasks", [mean]))
-    return {"panels": panels[:PANELS], "left": max(0, len(panels) - PANELS), "training": trainings[0], "seeds": 1,
+        means = [(share, mean_of([row.scores[name] for row in full])) for share, name in places]
+        panels.insert(0, _of_scores(f"mean of {len(full)} tasks", means, True))
+    return {"panels": panels[:PANELS], "left": max(0, len(panels) - PANELS), "training": trainings[0],
             "points": len(names)}  # fmt: skip
+
+
+def _of_scores(title: str, points: Sequence[tuple[float, Score | None]], share: bool) -> dict[str, Any]:
+    """A panel of one run, the intervals of its scores as the band."""
+    run = [(place, one.value if one else None) for place, one in points]
+    bounds = [(place, one.low, one.high) for place, one in points
+              if one and one.low is not None and one.high is not None]  # fmt: skip
+    return panel(title, [run], share=share, bounds=bounds)
+
+
+def _upwards(values: Sequence[float | None], share: bool) -> Axis:
+    """The vertical axis; one of shares spans at least LEAST, so that an item or two do not look like a fall."""
+    known = [value for value in values if value is not None]
+    if not share or not known:
+        return axis(known, wanted=4, least=0.05)
+    spare = max(0.0, LEAST - (max(known) - min(known))) / 2
+    low, high = min(known) - spare, max(known) + spare
+    low, high = max(0.0, low - max(0.0, high - 1.0)), min(1.0, high + max(0.0, -low))
+    return axis([low, high], wanted=4, include=tuple(end for end in (low, high) if end in (0.0, 1.0)))
 
 
 def _columns(runs: Sequence[Sequence[Point]]) -> list[list[Point]]:
@@ -80,15 +106,22 @@ def _columns(runs: Sequence[Sequence[Point]]) -> list[list[Point]]:
     return [[run[place] for run in runs if place < len(run)] for place in range(longest)]
 
 
-def _band(columns: Sequence[Sequence[Point]], x: Axis, y: Axis) -> str:
-    """A closed SVG path between the lowest and the highest run."""
-    reach = [(_mean([share for share, _ in points]), [value for _, value in points if value is not None])
-             for points in columns]  # fmt: skip
-    there = [(share, min(values), max(values)) for share, values in reach if values]
-    if len(there) < 2:
+def _reach(columns: Sequence[Sequence[Point]]) -> list[Bounds]:
+    """The lowest and the highest run at each place."""
+    found = []
+    for points in columns:
+        values = [value for _, value in points if value is not None]
+        if values:
+            found.append((math.fsum(share for share, _ in points) / len(points), min(values), max(values)))
+    return found
+
+
+def _band(bounds: Sequence[Bounds], x: Axis, y: Axis) -> str:
+    """A closed SVG path between the lower and the upper ends."""
+    if len(bounds) < 2:
         return ""
-    upper = path([(share, high) for share, _, high in there], x, y)
-    lower = path([(share, low) for share, low, _ in reversed(there)], x, y)
+    upper = path([(share, high) for share, _, high in bounds], x, y)
+    lower = path([(share, low) for share, low, _ in reversed(bounds)], x, y)
     return f"{upper}L{lower.removeprefix('M')}Z"
 
 
@@ -113,10 +146,6 @@ def _mark(mark: dict[str, Any], y: Axis, share: bool) -> dict[str, Any]:
 
 def _title(row: Row, scores: Board) -> str:
     return f"{row.task} ({row.format})" if scores.several_formats else row.task
-
-
-def _value(row: Row, name: str) -> float | None:
-    return row.scores[name].value if name in row.scores else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
