@@ -10,7 +10,7 @@ import torch
 
 from dtm.foundations.registry import registry
 from dtm.merge import merge_models
-from tests.merge.models import read_model, within_one_rounding
+from tests.merge.models import bytes_of, read_model, within_one_rounding
 from tests.tiny import tiny_model
 
 LINEAR = registry("merge").bind("linear")
@@ -181,6 +181,19 @@ def test_adapter_space_averages_the_factors(tmp_path, llama, export):
         else:
             weight = name.removeprefix("base_model.model.").replace("lora_A.", "")
             assert within_one_rounding(got[weight], base[weight].double() + update, slack=1e-8)
+
+
+@pytest.mark.parametrize("method", ["linear", "lora_cat", "lora_svd", "lora_average", "pico", "ties", "dare_ties"])
+def test_adapters_merge_to_the_same_bytes_on_any_threads(tmp_path, llama, method):
+    adapters = [adapt(llama, tmp_path / f"a{k}", k, **KINDS["plain"]) for k in range(3)]
+    seen: dict[str, list] = {"model": [], "adapter": []}
+    for export in ("model", "adapter") if method not in ("ties", "dare_ties") else ("model",):
+        for threads in (1, 2, 8):
+            out = tmp_path / f"{export}-{threads}"
+            merge_models(base=llama, models=adapters, output=out, method=registry("merge").bind(method), export=export,
+                         weights=[1, 2, 3], threads=threads)  # fmt: skip
+            seen[export].append(bytes_of(out))
+        assert seen[export][0] == seen[export][1] == seen[export][2]
 
 
 @pytest.mark.parametrize("export", ["model", "adapter"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -179,6 +179,61 @@ def test_equal_models_give_that_model_where_declared(tmp_path, merged, name):
                  statistics=files)  # fmt: skip
     same = all(torch.allclose(got[tensor], models[0][tensor], rtol=1e-5, atol=1e-5) for tensor in SHAPES)
     assert same or not treatment_of(bound).idempotent
+
+
+ALONE = sorted(name for name in TABLE if MERGE[name].properties.get("models", (1, None))[0] == 1)
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_one_model_is_merged_as_the_paper_says(tmp_path, merged, name):
+    row, settings = replace(TABLE[name], models=1), TABLE[name].settings[0]
+    base, models = family(1)
+    folders = [write_model(tmp_path / f"m{k}", one) for k, one in enumerate([base, *models])]
+    files, statistics = statistics_for(row, SHAPES, tmp_path)
+    got = merged(
+        name, settings=settings, base=folders[0], models=folders[1:], weights=[0.5], statistics=files
+    )
+    called = identities(models)
+    for tensor in SHAPES:
+        depth = int(tensor.split(".")[1]) / 2
+        exact = reference(
+            name, row, tensor, base[tensor], [models[0][tensor]], settings, statistics, depth, called
+        )
+        exact = torch.from_numpy(np.asarray(exact))
+        assert within_one_rounding(got[tensor], exact, slack=row.tolerance * float(exact.abs().max())), tensor
+    bound = MERGE.bind(name, settings)
+    if treatment_of(bound).idempotent:
+        assert all(torch.allclose(got[tensor], models[0][tensor], rtol=1e-6, atol=1e-6) for tensor in SHAPES)
+
+
+TRIMMING = ["ties", "breadcrumbs", "breadcrumbs_ties", "sce", "pcb", "della", "della_linear"]
+
+
+def test_the_methods_that_trim_by_magnitude():
+    trims = {name for name in TABLE if "density" in MERGE[name].settings and "dare" not in name}
+    assert trims == set(TRIMMING)
+
+
+@pytest.mark.parametrize("name", TRIMMING)
+@pytest.mark.parametrize("density", [0.2, 1 / 3, 0.5])
+def test_equal_magnitudes_are_told_apart_by_index(tmp_path, merged, name, density):
+    """All updates are 0.25 or -0.25: exactly the first values of each row or tensor stay, as the reference says."""
+    row, settings = TABLE[name], {"density": density}
+    base = {tensor: torch.zeros(shape) for tensor, shape in SHAPES.items()}
+    models = [
+        {tensor: torch.where(change > 0, 0.25, -0.25) for tensor, change in make(k + 1).items()}
+        for k in range(3)
+    ]
+    folders = [write_model(tmp_path / f"m{k}", one) for k, one in enumerate([base, *models])]
+    got = merged(name, settings=settings, base=folders[0], models=folders[1:], weights=WEIGHTS.tolist())
+    called = identities(models)
+    for tensor in SHAPES:
+        exact = reference(
+            name, row, tensor, base[tensor], [m[tensor] for m in models], settings, None, 0.0, called
+        )
+        torch.testing.assert_close(
+            got[tensor].double(), torch.from_numpy(np.asarray(exact)), rtol=1e-6, atol=1e-7
+        )
 
 
 @pytest.mark.parametrize(

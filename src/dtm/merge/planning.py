@@ -166,7 +166,7 @@ def _route(treatment: Treatment, inputs: Inputs, space: Space, export: Export) -
     if treatment.form == "factors":
         route: Treatment | None = treatment
     elif name != "linear" and (space == "adapter" or export == "adapter"):
-        raise ConfigError(f"method {name!r} does not merge to an adapter", where="export",
+        raise ConfigError(f"method {name!r} does not merge to an adapter: what it makes has full rank", where="export",
                           mend="Use `linear`, or a method of adapters such as lora_svd")  # fmt: skip
     elif name == "linear" and space == "adapter":
         route = Treatment(merger.bind("lora_average"))
