@@ -183,7 +183,9 @@ def test_adapter_space_averages_the_factors(tmp_path, llama, export):
             assert within_one_rounding(got[weight], base[weight].double() + update, slack=1e-8)
 
 
-@pytest.mark.parametrize("method", ["linear", "lora_cat", "lora_svd", "lora_average", "pico", "ties", "dare_ties"])
+@pytest.mark.parametrize(
+    "method", ["linear", "lora_cat", "lora_svd", "lora_average", "pico", "ties", "dare_ties"]
+)
 def test_adapters_merge_to_the_same_bytes_on_any_threads(tmp_path, llama, method):
     adapters = [adapt(llama, tmp_path / f"a{k}", k, **KINDS["plain"]) for k in range(3)]
     seen: dict[str, list] = {"model": [], "adapter": []}
