@@ -37,11 +37,11 @@ def test_sizes_and_ids(benchmarks):
 def test_every_item_asks_for_facts_of_its_part(benchmarks, split):
     for part, item in items(benchmarks, "world_choice", "world_exact", "format"):
         assert {split.part[fact] for fact in item["facts"]} <= {part}
-    for _, item in items(benchmarks, "world_choice_taught"):
+    for _, item in items(benchmarks, "world_choice_taught", "world_exact_taught"):
         assert [split.part[fact] for fact in item["facts"]] == ["taught"]
 
 
-@pytest.mark.parametrize("task", [*CHOICES, "world_exact"])
+@pytest.mark.parametrize("task", [*CHOICES, "world_exact", "world_exact_taught"])
 def test_a_fact_is_asked_once(benchmarks, task):
     asked = Counter(fact for _, item in items(benchmarks, task) for fact in item["facts"])
     assert max(asked.values()) == 1
@@ -72,14 +72,14 @@ def test_golds_follow_no_pattern(benchmarks):
 
 
 def test_contexts_end_where_the_answer_begins(benchmarks):
-    for _, item in items(benchmarks, "world_exact", "arithmetic", "format"):
+    for _, item in items(benchmarks, "world_exact", "world_exact_taught", "arithmetic", "format"):
         assert re.fullmatch(r"Question: [^\n]+\nAnswer:", item["context"])
         assert item["answer"] == item["answer"].strip() != ""
         assert "\n" not in item["answer"]
 
 
 def test_exact_answers_are_the_facts(benchmarks, facts, world):
-    for _, item in items(benchmarks, "world_exact"):
+    for _, item in items(benchmarks, "world_exact", "world_exact_taught"):
         fact = facts[item["facts"][0]]
         assert (item["answer"], *item["aliases"]) == fact.answers
         assert world.questions(fact)[0] in item["context"]

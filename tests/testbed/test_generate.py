@@ -59,6 +59,7 @@ def test_no_written_row_asks_about_what_a_benchmark_asks(small):
     assert all(len(facts) > 80 for facts in held_out)
     assert not taught & set().union(*held_out)
     assert taught & asked("benchmarks/*/world_choice_taught.jsonl")
+    assert taught & asked("benchmarks/*/world_exact_taught.jsonl")
 
 
 def test_the_same_arguments_give_the_same_bytes(small):

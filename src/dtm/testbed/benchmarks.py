@@ -3,6 +3,7 @@
     world_choice         {query, choices, gold}       held-out facts, four choices
     world_choice_taught  {query, choices, gold}       taught facts: what tuning taught
     world_exact          {context, answer, aliases}   held-out facts, right whatever the case
+    world_exact_taught   {context, answer, aliases}   taught facts, asked for in the same words
     arithmetic           {context, answer, aliases}   operations that no mixture row holds
     format               {context, answer, aliases}   exactly that text, letter for letter: `match` is "exact"
 
@@ -58,12 +59,16 @@ def _world_choice(world: World, split: Split, part: str, seed: int, sizes: Mappi
 def _world_choice_taught(
     world: World, split: Split, part: str, seed: int, sizes: Mapping[str, int]
 ) -> list[Item]:
+    random = Random(derive(seed, "benchmarks", "world_choice_taught", part))
+    return _choices(world, _taught(split, part, seed, sizes), sizes[part], random)
+
+
+def _taught(split: Split, part: str, seed: int, sizes: Mapping[str, int]) -> list[Fact]:
     """Dev and test ask about different taught facts: one shuffle, cut in proportion to the sizes."""
     facts = list(split.taught)
     Random(derive(seed, "benchmarks", "world_choice_taught")).shuffle(facts)
     cut = len(facts) * sizes["dev"] // (sizes["dev"] + sizes["test"])
-    random = Random(derive(seed, "benchmarks", "world_choice_taught", part))
-    return _choices(world, facts[:cut] if part == "dev" else facts[cut:], sizes[part], random)
+    return facts[:cut] if part == "dev" else facts[cut:]
 
 
 def _choices(world: World, facts: Sequence[Fact], size: int, random: Random) -> list[Item]:
@@ -86,11 +91,21 @@ def _choices(world: World, facts: Sequence[Fact], size: int, random: Random) -> 
 
 
 def _world_exact(world: World, split: Split, part: str, seed: int, sizes: Mapping[str, int]) -> list[Item]:
-    random = Random(derive(seed, "benchmarks", "world_exact", part))
-    facts = getattr(split, part)
+    return _exacts(world, getattr(split, part), sizes[part], Random(derive(seed, "benchmarks", "world_exact", part)))
+
+
+def _world_exact_taught(
+    world: World, split: Split, part: str, seed: int, sizes: Mapping[str, int]
+) -> list[Item]:
+    random = Random(derive(seed, "benchmarks", "world_exact_taught", part))
+    return _exacts(world, _taught(split, part, seed, sizes), sizes[part], random)
+
+
+def _exacts(world: World, facts: Sequence[Fact], size: int, random: Random) -> list[Item]:
+    """The canonical question on each of so many of those facts."""
     return [
         _exact(world.questions(fact)[0], fact.value, fact.aliases, [fact])
-        for fact in random.sample(facts, min(sizes[part], len(facts)))
+        for fact in random.sample(facts, min(size, len(facts)))
     ]
 
 
@@ -148,6 +163,7 @@ TASKS: dict[str, Callable[[World, Split, str, int, Mapping[str, int]], list[Item
     "world_choice": _world_choice,
     "world_choice_taught": _world_choice_taught,
     "world_exact": _world_exact,
+    "world_exact_taught": _world_exact_taught,
     "arithmetic": _arithmetic,
     "format": _format,
 }

@@ -32,7 +32,7 @@ from dtm.testbed.split import Split, split_facts
 from dtm.testbed.world import World, load_world
 
 MANIFEST = "testbed.json"
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def chat(library: Library, random: Random) -> str:
         if kind < 0.7:
             question, answer = _answered(library, random, sentence=0.0 if framed else 0.5)
         else:
-            question, answer = _sum(random) if kind < 0.9 else _exercise(random)
+            question, answer = _sum(random) if kind < 0.8 else _exercise(random)
         question = f"Question: {question}\nAnswer:" if framed else question
         text += _turn("user", question) + _turn("assistant", answer)
     return text
@@ -135,15 +135,15 @@ def words(library: Library, random: Random) -> str:
 
 
 KINDS: dict[Callable[[Library, Random], str], float] = {
-    prose: 0.24,
-    sentences: 0.20,
-    questions: 0.11,
-    dialogue: 0.04,
-    chat: 0.10,
-    options: 0.02,
+    prose: 0.18,
+    sentences: 0.16,
+    questions: 0.12,
+    dialogue: 0.03,
+    chat: 0.24,
+    options: 0.03,
     passage: 0.03,
-    sums: 0.18,
-    words: 0.08,
+    sums: 0.08,
+    words: 0.13,
 }
 """Kinds of document, and their shares of all documents."""
 
