@@ -90,7 +90,8 @@ def show(result: dict[str, Any], console: Any) -> None:
     console.print(table)
     totals, points = result["totals"], len(result["points"])
     grid = f" and {points} points of the grid" if points > 1 else ""
-    words = [f"{len(result['arms'])} arms, {len(result['seeds'])} seeds{grid}: {totals['runs']} runs. `to do`, `stored` and `shared` count steps."]
+    words = [f"{len(result['arms'])} arms, {len(result['seeds'])} seeds{grid}: {totals['runs']} runs."]
+    words.append("`to do`, `stored` and `shared` count steps.")
     if not totals["redo"]:
         words.append("Everything is in the store.")
     if totals["seconds"]:
