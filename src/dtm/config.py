@@ -58,6 +58,12 @@ class Dev(Section):
     tasks: list[str | dict[str, Any]] = []
 
 
+class Decontaminate(Section):
+    """Rows that share `ngram` words in a row with an item of a task are dropped; see docs/disperse.md."""
+
+    ngram: int = Field(default=13, ge=5)
+
+
 class Disperse(_Method):
     """`embedder`, `on`, `dimensions`: for methods that work on embeddings."""
 
@@ -158,6 +164,7 @@ class Config(Section):
     model: dict[str, Any] = {}
     chat: Chat = Chat()
     data: list[dict[str, Any]] = Field(min_length=1)
+    decontaminate: Decontaminate | None = None
     dev: Dev = Dev()
     disperse: Disperse = Disperse()
     train: Train = Train()

@@ -55,18 +55,19 @@ class _Known:
 
 def overlaps(
     examples_N: Examples,
-    benchmarks: Mapping[str, Sequence[str]],
+    benchmarks: Mapping[str, Sequence[Sequence[str]]],
     *,
     ngram: int = NGRAM,
     progress: Progress | None = None,
 ) -> Overlaps:
-    """The items of each benchmark, as texts, that rows share `ngram` words in a row with.
+    """The items of each benchmark, each as the texts that it may be known by, that rows share `ngram` words in a
+    row with.
 
     All turns of the user and the assistant count, one behind the other. Memory is that of the items' runs and of
     the pairs found.
     """
-    said = {name: words(items) for name, items in benchmarks.items()}
-    known = _known(list(said.values()), ngram)
+    said = [_Items.of(items) for items in benchmarks.values()]
+    known = _known(said, ngram)
     found = [np.zeros((0, 3), np.int64)]
     for start, batch in batches(examples_N, "both"):
         for one in known:
@@ -75,21 +76,34 @@ def overlaps(
                 found.append(np.unique(pairs, axis=0))
         if progress:
             progress(min(start + len(batch.counts_N), len(examples_N)), len(examples_N))
-    compared = [int((items.counts_N >= min(SHORTEST, ngram)).sum()) for items in said.values()]
+    compared = [len(np.unique(items.item_N[items.words.counts_N >= SHORTEST])) for items in said]
     return Overlaps(np.unique(np.concatenate(found), axis=0), compared)
 
 
-def _known(said: Sequence[Words], ngram: int) -> list[_Known]:
+@dataclass(frozen=True)
+class _Items:
+    """The words of a benchmark's texts, and the item [N] that each is of."""
+
+    words: Words
+    item_N: np.ndarray
+
+    @classmethod
+    def of(cls, items: Sequence[Sequence[str]]) -> _Items:
+        texts = [text for item in items for text in item]
+        return cls(words(texts), np.repeat(np.arange(len(items)), [len(item) for item in items]))
+
+
+def _known(said: Sequence[_Items], ngram: int) -> list[_Known]:
     """The runs to look for, by their length: `ngram`, and the whole lengths of shorter items."""
     collected: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
     for benchmark, items in enumerate(said):
-        counts_N = items.counts_N
+        counts_N = items.words.counts_N
         for length in (*np.unique(counts_N[(counts_N >= SHORTEST) & (counts_N < ngram)]).tolist(), ngram):
-            hashes_R, item_R = items.runs(length)
+            hashes_R, text_R = items.words.runs(length)
             if length < ngram:
-                whole_R = counts_N[item_R] == length
-                hashes_R, item_R = hashes_R[whole_R], item_R[whole_R]
-            pairs = np.unique(np.rec.fromarrays([hashes_R, item_R], names="hash,item"))
+                whole_R = counts_N[text_R] == length
+                hashes_R, text_R = hashes_R[whole_R], text_R[whole_R]
+            pairs = np.unique(np.rec.fromarrays([hashes_R, items.item_N[text_R]], names="hash,item"))
             _, which, shared = np.unique(pairs["hash"], return_inverse=True, return_counts=True)
             pairs = pairs[shared[which] <= COMMON]
             places_R2 = np.column_stack([np.full(len(pairs), benchmark), pairs["item"]])

@@ -1,7 +1,8 @@
 """Dispersing: which row goes into which of the K portions.
 
 A method is one file with one pure function `f(examples_N, k, seed, *, settings) -> int [N]` in `[0, k)`.
-`assign` calls it so that families stay whole and no portion is empty; `card` says what each portion holds.
+`assign` calls it so that families stay whole and no portion is empty; `card` says what each portion holds,
+`quality` how good the split is.
 """
 
 from dtm.disperse import (  # noqa: F401 - registers the methods
@@ -18,5 +19,6 @@ from dtm.disperse import (  # noqa: F401 - registers the methods
 )
 from dtm.disperse.cards import card
 from dtm.disperse.portions import assign, needed
+from dtm.disperse.quality import quality
 
-__all__ = ["assign", "card", "needed"]
+__all__ = ["assign", "card", "needed", "quality"]

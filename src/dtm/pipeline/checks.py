@@ -23,6 +23,7 @@ from dtm.foundations.registry import Bound, registry, unknown
 from dtm.foundations.signals import check_embedder
 from dtm.pipeline.check_recipe import check_recipes
 from dtm.pipeline.check_search import check_search
+from dtm.pipeline.contamination import check_decontaminate
 from dtm.train import Settings, check_settings
 
 ENTRY = re.compile(r"data\[(\d+)\](.*)")
@@ -84,6 +85,7 @@ def check(file: RunFile) -> Checked:
     )
     dev = attempt(lambda: tasks.resolve(config.dev.tasks, file.root, where=_dev_where(file)))
     attempt(lambda: check_search(file, dev or [], chosen or []))
+    attempt(lambda: check_decontaminate(file, chosen))
     train, wrong = check_settings(
         config.train.args, config.train.lora, config.train.same_adapter_init, file.where
     )

@@ -45,7 +45,9 @@ def test_case_punctuation_spaces_and_forms_of_letters_do_not_count(one, other):
     assert len(words([one]).hashes_W) > 0
 
 
-@pytest.mark.parametrize(("one", "other"), [("3 + 5", "3 + 6"), ("ab c", "a bc"), ("été x", "ete x"), ("a b", "b a")])
+@pytest.mark.parametrize(
+    ("one", "other"), [("3 + 5", "3 + 6"), ("ab c", "a bc"), ("été x", "ete x"), ("a b", "b a")]
+)
 def test_letters_digits_accents_and_order_do(one, other):
     assert words([one]).runs(2)[0].tolist() != words([other]).runs(2)[0].tolist()
 
@@ -78,7 +80,11 @@ def test_the_mixer_is_splitmix64():
     """The first outputs of its reference implementation from seed 0, whose state counts up by the golden gamma."""
     gamma = 0x9E3779B97F4A7C15
     states = np.array([gamma * step % 2**64 for step in (1, 2, 3)], np.uint64)
-    assert [f"{value:x}" for value in mixed(states)] == ["e220a8397b1dcdaf", "6e789e6aa1b965f4", "6c45d188009454f"]
+    assert [f"{value:x}" for value in mixed(states)] == [
+        "e220a8397b1dcdaf",
+        "6e789e6aa1b965f4",
+        "6c45d188009454f",
+    ]
 
 
 def test_no_two_of_many_numbers_meet_and_their_high_bits_are_spread():

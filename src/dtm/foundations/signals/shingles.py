@@ -18,7 +18,7 @@ from dtm.foundations.signals.text import Side, texts
 from dtm.foundations.signals.tfidf import IDEOGRAMS
 from dtm.foundations.types import Examples
 
-WORD = re.compile(rf"[{IDEOGRAMS}]|[^\W{IDEOGRAMS}]+")  # one letter and one digit count: `3 + 5` is not `3 + 6`
+WORD = re.compile(rf"[{IDEOGRAMS}]|[^\W{IDEOGRAMS}]+")  # one letter or digit too: `3 + 5` is not `3 + 6`
 BATCH = 2048  # rows whose texts are Python objects at one time
 BASE = 0x9E3779B97F4A7C15  # odd, and so invertible
 INVERSE = pow(BASE, -1, 1 << 64)
