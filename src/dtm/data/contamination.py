@@ -103,12 +103,20 @@ def _known(said: Sequence[_Items], ngram: int) -> list[_Known]:
             if length < ngram:
                 whole_R = counts_N[text_R] == length
                 hashes_R, text_R = hashes_R[whole_R], text_R[whole_R]
-            pairs = np.unique(np.rec.fromarrays([hashes_R, items.item_N[text_R]], names="hash,item"))
-            _, which, shared = np.unique(pairs["hash"], return_inverse=True, return_counts=True)
-            pairs = pairs[shared[which] <= COMMON]
-            places_R2 = np.column_stack([np.full(len(pairs), benchmark), pairs["item"]])
-            collected.setdefault(length, []).append((pairs["hash"], places_R2))
+            hashes_R, item_R = _once(hashes_R, items.item_N[text_R])
+            _, which_R, shared = np.unique(hashes_R, return_inverse=True, return_counts=True)
+            rare_R = shared[which_R] <= COMMON
+            places_R2 = np.column_stack([np.full(rare_R.sum(), benchmark), item_R[rare_R]])
+            collected.setdefault(length, []).append((hashes_R[rare_R], places_R2))
     return [_sorted(length, parts) for length, parts in sorted(collected.items())]
+
+
+def _once(hashes_R: np.ndarray, item_R: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each pair of a hash and an item once."""
+    order = np.lexsort((item_R, hashes_R))
+    hashes_R, item_R = hashes_R[order], item_R[order]
+    fresh = np.append(True, (np.diff(hashes_R) != 0) | (np.diff(item_R) != 0))[: len(item_R)]
+    return hashes_R[fresh], item_R[fresh]
 
 
 def _sorted(length: int, parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> _Known:

@@ -38,11 +38,12 @@ def measure(run: Run, loaded: Artifact) -> Artifact | None:
     tasks = [task for task in run.checked.tasks if task.items]
     if not tasks:
         return None
-    settings = {"ngram": _ngram(run), "tasks": {task.name: task.fingerprint for task in tasks}}
+    ngram = _ngram(run)
+    settings = {"ngram": ngram, "tasks": {task.name: task.fingerprint for task in tasks}}
     step = Step("contamination", settings, {"examples": loaded.manifest["files"]["examples.arrow"]})
     return run.steps.make(
         "contamination", "overlap with the tasks", step,
-        lambda claim: _build(tasks, settings["ngram"], loaded.folder, claim, run.progress("contamination")),
+        lambda claim: _build(tasks, ngram, loaded.folder, claim, run.progress("contamination")),
     )  # fmt: skip
 
 
