@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from dtm.foundations.signals.shingles import BATCH, batches, mixed, words
-from dtm.foundations.signals.text import texts
+from dtm.foundations.signals.shingles import batches, mixed, words
+from dtm.foundations.signals.text import texts_at
 from dtm.foundations.types import Examples
 
 WORDS = 3  # in a row: a row is the set of these
 THRESHOLD = 0.7  # of the Jaccard similarity, at and above which two rows are near-duplicates
 BANDS, EACH = 16, 4
 DOUBT = 0.2  # below the threshold by more, an estimate (standard error 0.06) spares the exact comparison
+PAIRS = 1 << 13  # compared at a time
 CHUNK = 1 << 15  # hashes worked on at a time: they stay in the processor's cache
 
 
@@ -81,9 +82,9 @@ def estimated(signatures_NP: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 def resemblance(examples_N: Examples, pairs: np.ndarray) -> np.ndarray:
     """The exact Jaccard similarity of each pair's sets of runs of words, float64 [P]."""
     found = [np.zeros(0)]
-    for low in range(0, len(pairs), BATCH):
-        rows, sides = np.unique(pairs[low : low + BATCH], return_inverse=True)
-        hashes_R, text_R = words(texts(examples_N.take(rows), "both")).runs(WORDS, whole=True)
+    for low in range(0, len(pairs), PAIRS):
+        rows, sides = np.unique(pairs[low : low + PAIRS], return_inverse=True)
+        hashes_R, text_R = words(texts_at(examples_N, rows, "both")).runs(WORDS, whole=True)
         order = np.lexsort((hashes_R, text_R))
         hashes_R, text_R = hashes_R[order], text_R[order]
         kept = np.append(True, (np.diff(text_R) != 0) | (np.diff(hashes_R) != 0))[: len(text_R)]

@@ -13,7 +13,7 @@ from dtm.disperse.portions import families
 from dtm.disperse.sphere import add_moved, unit_rows
 from dtm.foundations.seeds import derive
 from dtm.foundations.signals import embed
-from dtm.foundations.types import Examples
+from dtm.foundations.types import SCHEMA, Examples
 
 SAMPLE = 20_000  # rows embedded by tf-idf where the method needed no embedding
 DIMENSIONS = 64  # of that embedding
@@ -33,11 +33,12 @@ def quality(
     seed = derive(seed, "quality")
     sources_N = _codes(examples, "source")
     several = sources_N.max(initial=0) > 0
-    crossing, duplicates = _duplicates(examples, portions_N, k)
+    said = Examples(examples.table.select(SCHEMA.names))  # without tokens: taking rows copies all columns
+    crossing, duplicates = _duplicates(said, portions_N, k)
     with threadpool_limits(1, user_api="blas"):  # the same bits on any number of threads
-        rows, points, of = _points(examples, embedding, seed)
+        rows, points, of = _points(said, embedding, seed)
         alike = similarity(points, portions_N[rows], k)
-        shown = plane(examples, rows, points, portions_N, seed)
+        shown = plane(said, rows, points, portions_N, seed)
     return {
         "balance": _balance(examples, portions_N, k),
         "similarity": {"of": of, **alike},

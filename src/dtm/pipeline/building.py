@@ -163,11 +163,11 @@ def _write_quality(
 
     found, crossing = dtm.disperse.quality(examples, portions_N, k, embedding=embedding, seed=seed)
     write_json(output / "quality.json", found)
-    ids = examples.take([row for _, _, row in crossing]).column("id")
+    ids = examples.table.column("id")
     with open(output / "near_duplicates.csv", "w", encoding="utf-8") as file:
         file.write("group,portion,id\n")
-        for (group, portion, _), row in zip(crossing, ids, strict=True):
-            file.write(f"{group},{portion},{row}\n")
+        for group, portion, row in crossing:
+            file.write(f"{group},{portion},{ids[row].as_py()}\n")
 
 
 def merge(
