@@ -58,12 +58,6 @@ class Dev(Section):
     tasks: list[str | dict[str, Any]] = []
 
 
-class Decontaminate(Section):
-    """Rows that share `ngram` words in a row with an item of a task are dropped; see docs/disperse.md."""
-
-    ngram: int = Field(default=13, ge=5)
-
-
 class Disperse(_Method):
     """`embedder`, `on`, `dimensions`: for methods that work on embeddings."""
 
@@ -117,6 +111,12 @@ class Merge(_Method):
     def using(self, method: str, **own: Any) -> Merge:
         """Another method with its settings: uniform weights, and a whole model whatever is merged."""
         return Merge(method=method, dtype=self.dtype, statistics=self.statistics, **own)
+
+
+class Decontaminate(Section):
+    """Rows that share `ngram` words in a row with an item of a task are dropped; see docs/disperse.md."""
+
+    ngram: int = Field(default=13, ge=5)
 
 
 class Backend(Section):

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dtm.disperse import quality
 from dtm.disperse.agreement import agreement
 from dtm.disperse.plane import LETTERS, POINTS, _principal, plane
-from dtm.disperse.quality import similarity
+from dtm.disperse.quality import quality, similarity
 
 PARTS = st.integers(1, 25).flatmap(
     lambda n: st.tuples(*(st.lists(st.integers(0, 4), min_size=n, max_size=n) for _ in range(2)))

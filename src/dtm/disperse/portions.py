@@ -35,7 +35,7 @@ def assign(
     Raises DataError when k does not fit the rows or a portion stays empty, MethodError when a signal is
     missing or the method answers with something else than portions.
     """
-    first_F, family_N = families(examples)
+    first_F, family_N = _families(examples)
     _check_k(k, len(first_F), len(examples))
     whole = len(first_F) == len(examples)
     representatives = examples if whole else examples.take(first_F)
@@ -44,7 +44,7 @@ def assign(
     return portions_F if whole else portions_F[family_N]
 
 
-def families(examples: Examples) -> tuple[np.ndarray, np.ndarray]:
+def _families(examples: Examples) -> tuple[np.ndarray, np.ndarray]:
     """First row of each family [F], in order of appearance, and the family of each row [N]."""
     import pyarrow.compute as pc
 

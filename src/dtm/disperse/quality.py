@@ -9,7 +9,6 @@ import numpy as np
 from dtm.disperse.agreement import agreement
 from dtm.disperse.near_duplicates import THRESHOLD, WORDS, near_duplicates
 from dtm.disperse.plane import plane
-from dtm.disperse.portions import families
 from dtm.disperse.sphere import add_moved, unit_rows
 from dtm.foundations.seeds import derive
 from dtm.foundations.signals import embed
@@ -102,7 +101,7 @@ def _duplicates(
     examples: Examples, portions_N: np.ndarray, k: int
 ) -> tuple[list[tuple[int, int, int]], dict[str, Any]]:
     """Near-duplicates that portions share, and their counts; one row a family, whose rows are kin by intent."""
-    first_F, _ = families(examples)
+    first_F = np.unique(_codes(examples, "family"), return_index=True)[1]
     whole = len(first_F) == len(examples)
     group_F = near_duplicates(examples if whole else examples.take(first_F))
     portion_F = portions_N[first_F]

@@ -127,7 +127,7 @@ def disperse(
     bound: Bound, examples: Examples, k: int, seed: int, embedding: dict[str, Any] | None, claim: Claim,
     threads: int, progress: Progress,
 ) -> dict[str, Any]:  # fmt: skip
-    """portion-<i>.arrow for each portion, assignment.csv, card.json, quality.json and near_duplicates.csv."""
+    """portion-<i>.arrow for each portion, assignment.csv and card.json."""
     import numpy as np
 
     import dtm.disperse
@@ -140,7 +140,6 @@ def disperse(
     portions_N = dtm.disperse.assign(bound, examples, k, seed, signals)
     card = dtm.disperse.card(examples, portions_N, k, embedding=signals.get("embedding"), seed=seed)
     write_json(claim.output / "card.json", card)
-    _write_quality(claim.output, examples, portions_N, k, signals.get("embedding"), seed)
     with open(claim.output / "assignment.csv", "w", encoding="utf-8") as file:
         file.write("id,source,portion\n")
         for row, source, portion in zip(
@@ -152,16 +151,17 @@ def disperse(
         part = examples.take(np.flatnonzero(portions_N == index))
         part.save(claim.output / f"portion-{index}.arrow")
         each.append(_count(part))
+    _write_quality(claim.output, examples, portions_N, k, signals.get("embedding"), seed)
     return {"portions": k, "each": each}
 
 
 def _write_quality(
     output: Path, examples: Examples, portions_N: Any, k: int, embedding: Any, seed: int
 ) -> None:
-    """What the split is like, and the near-duplicates that its portions share."""
-    import dtm.disperse
+    """quality.json: what the split is like; near_duplicates.csv: those that its portions share."""
+    from dtm.disperse.quality import quality
 
-    found, crossing = dtm.disperse.quality(examples, portions_N, k, embedding=embedding, seed=seed)
+    found, crossing = quality(examples, portions_N, k, embedding=embedding, seed=seed)
     write_json(output / "quality.json", found)
     ids = examples.table.column("id")
     with open(output / "near_duplicates.csv", "w", encoding="utf-8") as file:

@@ -33,7 +33,7 @@ def check_decontaminate(file: RunFile, tasks: Sequence[Any] | None) -> None:
     )  # fmt: skip
 
 
-def measure(run: Run, loaded: Artifact) -> Artifact | None:
+def measure_overlap(run: Run, loaded: Artifact) -> Artifact | None:
     """contaminated.jsonl, a line a row that overlaps, and card.json; None where no task has items."""
     tasks = [task for task in run.checked.tasks if task.items]
     if not tasks:
@@ -77,8 +77,8 @@ def notes(found: dict[str, Any]) -> list[str]:
     if found.get("dropped") or not hit:
         return []
     listed = ", ".join(f"{task['task']} {task['found']:,} of {task['items']:,}" for task in hit)
-    return [f"Items that the training data holds as well ({found['ngram']} words in a row): {listed}; see "
-            "contaminated.jsonl. `decontaminate` drops such rows."]  # fmt: skip
+    return [f"The training data holds items of the tasks ({found['ngram']} words in a row, or all of a shorter item): "
+            f"{listed}. contaminated.jsonl lists the rows; the key decontaminate drops them."]  # fmt: skip
 
 
 def _ngram(run: Run) -> int:

@@ -18,8 +18,9 @@ from dtm.foundations.seeds import derive
 from dtm.foundations.signals import check_embedder
 from dtm.foundations.store import Step
 from dtm.foundations.types import Model
-from dtm.pipeline import building, choosing, contamination, evaluating, joining, training
+from dtm.pipeline import building, choosing, evaluating, joining, training
 from dtm.pipeline.checks import Checked
+from dtm.pipeline.contamination import measure_overlap, to_drop
 from dtm.pipeline.rows import Rows, model_digest, rows_of
 from dtm.pipeline.steps import Steps
 from dtm.pipeline.training import Training
@@ -94,8 +95,8 @@ class Run:
         settings = {"max_length": limit, "too_long": config.chat.too_long, "dev": config.dev.fraction}
         rows = loaded.manifest["files"]["examples.arrow"]
         inputs = {"examples": rows, "tokenizer": building.tokenizer_digest(base.folder, digests)}
-        overlaps = contamination.measure(self, loaded)
-        dropped = contamination.to_drop(self, overlaps)
+        overlaps = measure_overlap(self, loaded)
+        dropped = to_drop(self, overlaps)
         if overlaps and dropped:
             inputs["contaminated"] = overlaps.manifest["files"][dropped.name]
         rendered = self.steps.make(
