@@ -114,9 +114,10 @@ class Merge(_Method):
 
 
 class Decontaminate(Section):
-    """Rows that share `ngram` words in a row with an item of a task are dropped; see docs/disperse.md."""
+    """Rows that share `ngram` words in a row with an item of `tasks` (by default those of evaluate) are dropped."""
 
     ngram: int = Field(default=13, ge=5)
+    tasks: list[str | dict[str, Any]] | None = None
 
 
 class Backend(Section):

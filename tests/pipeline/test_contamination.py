@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dtm.foundations.errors import ConfigError
+from dtm.foundations.errors import ConfigError, DtmError
 from dtm.pipeline import run
 from dtm.pipeline.contamination import _said
 from dtm.report import validate
@@ -105,6 +105,16 @@ def test_decontaminate_drops_them_with_a_reason_and_nothing_else(place, measured
     assert (stages["load"], stages["contamination"], stages["render"]) == (True, True, False)
 
 
+def test_the_tasks_to_compare_with_may_be_named_apart_from_those_that_are_scored(place, measured, tmp_path):
+    named = {"tasks": [{"name": "towns", "path": str(place / "towns.jsonl")}]}
+    store = str(measured[1].parent / ".dtm-store")
+    results = disperse(place, tmp_path / "run", decontaminate=named, evaluate={"tasks": []}, store=store)
+    assert [task["task"] for task in results["data"]["contamination"]["tasks"]] == ["towns"]
+    assert results["data"]["train"] == 98
+    with pytest.raises(DtmError, match=r"decontaminate\.tasks\.0"):
+        disperse(place, tmp_path / "other", decontaminate={"tasks": ["no such.jsonl"]})
+
+
 def test_a_shorter_ngram_finds_more(place, measured, tmp_path):
     store = str(measured[1].parent / ".dtm-store")
     found = disperse(place, tmp_path / "run", decontaminate={"ngram": 5}, store=store)["data"][
@@ -124,7 +134,7 @@ def test_a_wrong_setting_is_refused(place, tmp_path, wrong, said):
 
 
 def test_without_a_task_to_compare_with_decontaminate_is_refused(place, tmp_path):
-    with pytest.raises(ConfigError, match="nothing to compare"):
+    with pytest.raises(ConfigError, match="no task of a local file to compare"):
         disperse(place, tmp_path / "run", decontaminate={}, evaluate={"tasks": []})
 
 

@@ -23,19 +23,32 @@ REASON = "overlaps with a task"
 LABEL = re.compile(r"^\s*(question|q)\s*:|\b(answer|a)\s*:\s*$", re.IGNORECASE)  # of prompts, and of no data
 
 
-def check_decontaminate(file: RunFile, tasks: Sequence[Any] | None) -> None:
-    """Whether there is a task to compare with: the items of lm-eval's own are fetched when they are scored."""
-    if file.config.decontaminate is None or tasks is None or any(task.items for task in tasks):
-        return
+def compared_tasks(file: RunFile, chosen: Sequence[Any] | None) -> list[Any]:
+    """The tasks that rows are compared with: those of `decontaminate`, else `chosen`, those of `evaluate`.
+
+    Raises ConfigError where rows are to be dropped and no task has items: lm-eval's are fetched when they are scored.
+    """
+    from dtm.evaluate.tasks import resolve
+
+    wanted = file.config.decontaminate
+    tasks = list(chosen or ())
+    if wanted is not None and wanted.tasks is not None:
+
+        def where(key: str) -> object:
+            return file.where(key.replace("evaluate.tasks", "decontaminate.tasks", 1))
+
+        tasks = resolve(wanted.tasks, file.root, limit=file.config.evaluate.limit, where=where)
+    if wanted is None or chosen is None or any(task.items for task in tasks):
+        return tasks
     raise ConfigError(
-        "there is no task of a local file in evaluate.tasks, so there is nothing to compare rows with",
-        where=file.where("decontaminate"), mend="Give a task's `path`, or leave decontaminate out",
+        "there is no task of a local file to compare rows with", where=file.where("decontaminate"),
+        mend="Give a task's `path` in evaluate.tasks or decontaminate.tasks, or leave decontaminate out",
     )  # fmt: skip
 
 
 def measure_overlap(run: Run, loaded: Artifact) -> Artifact | None:
     """contaminated.jsonl, a line a row that overlaps, and card.json; None where no task has items."""
-    tasks = [task for task in run.checked.tasks if task.items]
+    tasks = [task for task in run.checked.compared if task.items]
     if not tasks:
         return None
     ngram = _ngram(run)
@@ -66,7 +79,7 @@ def card(run: Run) -> dict[str, Any]:
     """What `data.contamination` in results.json holds."""
     if "contamination" not in run.cards:
         return {}
-    hub = [task.name for task in run.checked.tasks if not task.items]
+    hub = [task.name for task in run.checked.compared if not task.items]
     found = read_json(run.cards["contamination"].folder / "card.json")
     return {**found, "dropped": run.checked.config.decontaminate is not None, "not_compared": hub}
 
