@@ -59,6 +59,13 @@ def test_a_portion_of_one_row_has_no_pair_inside():
     assert found["portions"] == [[None, 0.0], [0.0, 0.0]]
 
 
+def test_of_very_many_portions_pairs_are_not_told_one_by_one():
+    points = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
+    found = similarity(points, np.arange(200) % 65, 65)
+    assert found["portions"] == []
+    assert -1 < found["across"] < 1
+
+
 @pytest.fixture
 def split(make_examples):
     """Two subjects in two portions, a near-duplicate that crosses them, and one that a family holds."""

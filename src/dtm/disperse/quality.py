@@ -16,6 +16,7 @@ from dtm.foundations.types import SCHEMA, Examples
 
 SAMPLE = 20_000  # rows embedded by tf-idf where the method needed no embedding
 DIMENSIONS = 64  # of that embedding
+MATRIX = 64  # portions up to which each pair of them has its similarity told
 
 
 def quality(
@@ -51,8 +52,9 @@ def similarity(points_ND: np.ndarray, portions_N: np.ndarray, k: int) -> dict[st
     """Mean cosines between different rows, of all pairs within a portion and across two.
 
     Of unit rows these follow from the portions' sums S: (|S|^2 - n) / n(n - 1) inside, and S.S' / nn' across.
-    `portions` [K][K] has what is inside on its diagonal; None where there is no pair. `within` and `across` are
-    over all pairs of the one kind and the other. Rows that are zero do not count.
+    `portions` [K][K] has what is inside on its diagonal, None where there is no pair; of more than MATRIX
+    portions it is empty. `within` and `across` are over all pairs of the one kind and the other. Rows that are
+    zero do not count.
     """
     points_ND, zero_N = unit_rows(points_ND)
     nowhere_N, known_N = np.full(len(points_ND), -1), np.where(zero_N, -1, portions_N)
@@ -60,14 +62,14 @@ def similarity(points_ND: np.ndarray, portions_N: np.ndarray, k: int) -> dict[st
     n_K = np.bincount(portions_N[~zero_N], minlength=k).astype(np.float64)
     totals_KK = sums_KD @ sums_KD.T - np.diag(n_K)
     pairs_KK = np.outer(n_K, n_K) - np.diag(n_K)
-    own = np.eye(k, dtype=bool)
+    own, drawn = np.eye(k, dtype=bool), k if k <= MATRIX else 0
     return {
         "rows": int(n_K.sum()),
         "within": _ratio(totals_KK[own].sum(), pairs_KK[own].sum()),
         "across": _ratio(totals_KK[~own].sum(), pairs_KK[~own].sum()),
         "portions": [
             [_ratio(*both) for both in zip(*row, strict=True)]
-            for row in zip(totals_KK, pairs_KK, strict=True)
+            for row in zip(totals_KK[:drawn], pairs_KK[:drawn], strict=True)
         ],
     }
 

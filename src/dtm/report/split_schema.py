@@ -19,7 +19,7 @@ SPLIT = record("how the portions relate to one another and to the sources", {
         "rows": count("rows compared: those that embed to something"),
         "within": number("over all pairs of rows of one portion"),
         "across": number("over all pairs of rows of different portions"),
-        "portions": items("the same for each pair of portions, on the diagonal inside each; null: there is no pair",
+        "portions": items("the same for each pair of up to 64 portions, on the diagonal inside each; null: no pair",
                           items("a row a portion", {"type": ["number", "null"]})),
     }),
     "agreement": record("agreement of portions with sources, whatever their names; empty where there is one source", {
