@@ -146,7 +146,7 @@ def cosine(value: float) -> str:
 
 
 def _percent(part: int | None, whole: int | None) -> str:
-    return "" if not whole or part is None else f"{100 * part / whole:.1f} %"
+    return "" if not whole or part is None else f"{100 * part / whole:.1f}\u00a0%"
 
 
 def sentence(found: dict[str, Any] | None) -> str:
