@@ -8,10 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from dtm.foundations.yaml import load as load_yaml
 from dtm.report import validate
+from dtm.study import study
+from dtm.study.arms import Arms
+from dtm.study.checking import check
+from dtm.study.file import read
+from dtm.study.schema import StudyResults
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-FIRST, MERGE = BENCHMARKS / "first_run", BENCHMARKS / "merge"
+FIRST, MERGE, TESTBED = (BENCHMARKS / name for name in ("first_run", "merge", "testbed"))
+STUDIES = ("core", "clean", "map")
 
 
 def load(path):
@@ -33,3 +40,53 @@ def test_first_runs_tables_are_made_from_its_results():
     results = json.loads((FIRST / "results.json").read_text(encoding="utf-8"))
     validate(results)
     assert module.tables(results) in (FIRST / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """The study's files beside small testbeds of its own settings."""
+    root = tmp_path_factory.mktemp("checkout")
+    folder = root / "benchmarks" / "testbed"
+    folder.mkdir(parents=True)
+    for path in TESTBED.iterdir():
+        if path.suffix in (".yaml", ".json", ".py"):
+            (folder / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    settings = json.loads((folder / "testbeds.json").read_text(encoding="utf-8"))
+    settings["shared"]["rows"] = 300
+    (folder / "testbeds.json").write_text(json.dumps(settings), encoding="utf-8")
+    load(folder / "testbeds.py").main(root / "build" / "study")
+    return root
+
+
+@pytest.mark.slow
+def test_each_core_arm_of_the_testbed_runs_two_steps(checkout, monkeypatch):
+    monkeypatch.chdir(checkout)
+    quick = ["run.train.args.max_steps=2", "run.evaluate.limit=2", "run.launch.threads=1", "seeds=[0]",
+             "grid.over={train.args.learning_rate: [0.001]}"]  # fmt: skip
+    quick += [f"run.dev.tasks.{one}.limit=2" for one in range(4)]
+    results = study(checkout / "benchmarks" / "testbed" / "core.yaml", quick, quiet=True)
+    arms = {arm["name"]: arm for arm in results["arms"]}
+    assert set(arms) == {arm["name"] for arm in load_yaml(TESTBED / "core.yaml").values["arms"]}
+    assert {name: arm["failures"] for name, arm in arms.items() if arm["failures"]} == {}
+    assert all(arm["scores"] and arm["steps"] >= 2 for arm in arms.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["clean", "map"])
+def test_every_arm_of_the_other_studies_of_the_testbed_is_checked(name, checkout, monkeypatch):
+    monkeypatch.chdir(checkout)
+    arms = Arms(read(checkout / "benchmarks" / "testbed" / f"{name}.yaml"))
+    check(arms)
+    assert len(arms.by_name) == len(load_yaml(TESTBED / f"{name}.yaml").values["arms"])
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_tables_of_the_testbed_are_made_from_its_results(name):
+    module = load(TESTBED / "table.py")
+    results = module.read(name)
+    StudyResults.model_validate(results)
+    text = (TESTBED / "README.md").read_text(encoding="utf-8")
+    for maker in module.TABLES[name]:
+        assert maker(results) in text
+    asked = {arm["name"] for arm in load_yaml(TESTBED / f"{name}.yaml").values["arms"]}
+    assert {arm["name"] for arm in results["arms"]} == asked

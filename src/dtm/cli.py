@@ -222,12 +222,21 @@ def testbed(
     rows: Annotated[int, typer.Option(help="Rows of the instruction mixture.")] = 3000,
     seed: Annotated[int, typer.Option(help="Redraws split, phrasings and order.")] = 0,
     bias: Annotated[float, typer.Option(help="Strength of the sources' bad habits, 0 to 1.")] = 1.0,
+    taught: Annotated[float, typer.Option(help="Share of the facts that the mixture asks about.")] = 0.5,
+    settings: Annotated[
+        list[str],
+        typer.Option(
+            "-s", "--set", metavar="SOURCE.SETTING=VALUE", help="-s quiz.right_first=0 -s quiz.share=0.2"
+        ),
+    ] = [],  # noqa: B006
 ) -> None:
-    """Write the testbed: an instruction mixture about a small world of facts, and its benchmarks."""
+    """Write the testbed: an instruction mixture about a small world of facts, benchmarks, and a base that knows it."""
     from dtm.testbed import generate
+    from dtm.testbed.plan import read_settings
 
-    summary = generate(out, rows=rows, seed=seed, bias=bias)
-    typer.echo(f"{summary.rows:,} rows in {out}")
+    changes, shares = read_settings(settings)
+    made = generate(out, rows=rows, seed=seed, bias=bias, taught=taught, settings=changes, shares=shares)
+    typer.echo(f"{made.rows:,} rows about {made.facts['taught']:,} taught facts in {out}")
 
 
 def _run(file: Path, settings: list[str], until: str, dry_run: bool, probe: bool, as_json: bool) -> None:

@@ -7,6 +7,7 @@ import pytest
 from dtm.report import page, validate
 from dtm.report.board import board
 from dtm.report.schema import complete
+from dtm.report.sections import colours
 from dtm.report.tax_curve import of_run, panel
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
@@ -30,7 +31,7 @@ def with_checkpoints(results):
 
 def test_a_run_with_checkpoints_has_a_panel_a_task_and_one_for_the_mean(with_checkpoints):
     validate(with_checkpoints)
-    figure = of_run(board(complete(with_checkpoints)))
+    figure = of_run(scores := board(complete(with_checkpoints)), colours(scores))
     tasks = [task["name"] for task in with_checkpoints["results"]["tasks"]]
     assert figure["training"] == "vanilla_sft"
     assert [one["title"] for one in figure["panels"]] == [f"mean of {len(tasks)} tasks", *tasks][:8]
@@ -42,8 +43,26 @@ def test_a_run_with_checkpoints_has_a_panel_a_task_and_one_for_the_mean(with_che
     assert figure["panels"][1]["dots"][0]["text"] == f"{100 * base[tasks[0]]:.1f} at 0 %"
 
 
+def test_finished_models_stand_beside_the_curve_and_the_training_itself_does_not(with_checkpoints):
+    figure = of_run(scores := board(complete(with_checkpoints)), colours(scores))
+    finished = [model["name"] for model in with_checkpoints["results"]["models"]
+                if model["role"] in ("baseline", "merged") and model["name"] != "vanilla_sft"]  # fmt: skip
+    assert finished
+    assert [mark["name"] for mark in figure["beside"]] == finished
+    wanted = {
+        (row["task"], row["model"]): row["value"]
+        for row in with_checkpoints["results"]["scores"]
+        if row["primary"]
+    }
+    tasks = [task["name"] for task in with_checkpoints["results"]["tasks"]]
+    for task, one in zip(tasks, figure["panels"][1:], strict=False):
+        assert [mark["value"] for mark in one["marks"]] == [wanted[task, name] for name in finished]
+    mean = sum(wanted[task, finished[-1]] for task in tasks) / len(tasks)
+    assert figure["panels"][0]["marks"][-1]["value"] == pytest.approx(mean)
+
+
 def test_a_run_without_checkpoints_has_no_curve(results):
-    assert of_run(board(complete(results))) is None
+    assert of_run(board(complete(results)), {}) is None
     assert 'id="tax"' not in page(results)
 
 

@@ -3,8 +3,38 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dtm.foundations.errors import DtmError
-from dtm.testbed.plan import plan_mixture
+from dtm.testbed.plan import plan_mixture, read_settings
 from dtm.testbed.sources import SOURCES
+
+
+def test_settings_of_a_command_line_lie_over_the_defaults():
+    changes, shares = read_settings(["quiz.right_first=0", "chatty.most_turns=1", "quiz.share=0.5"])
+    assert changes == {"quiz": {"right_first": 0}, "chatty": {"most_turns": 1}}
+    assert shares == {**{name: source.share for name, source in SOURCES.items()}, "quiz": 0.5}
+    plan = plan_mixture(1000, settings=changes, shares=shares)
+    assert plan.rows["quiz"] == 352  # 0.5 of 1.42, in whole rows
+    assert plan.settings["quiz"].right_first == 0.0
+    assert read_settings([]) == ({}, None)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "said"),
+    [
+        (["quiz=1"], "is no setting of a source"),
+        (["quiz.right_first"], "is not key=value"),
+        (["quizz.right_first=0"], "Did you mean 'quiz'"),
+        (["quizz.share=1"], "Did you mean 'quiz'"),
+        (["quiz.share=many"], "is not a share"),
+        (["quiz.right_frist=0"], "Did you mean 'right_first'"),
+    ],
+)
+def test_mistakes_in_them_are_told(pairs, said):
+    def plan():
+        changes, shares = read_settings(pairs)
+        return plan_mixture(1000, settings=changes, shares=shares)
+
+    with pytest.raises(DtmError, match=said):
+        plan()
 
 
 def test_shares_replace_the_table():

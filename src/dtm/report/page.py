@@ -52,7 +52,7 @@ def page(results: dict[str, Any]) -> str:
         colours=colours,
         scores=figures.score_rows(scores),
         every_score=figures.every_score(results),
-        tax=tax_curve.of_run(scores),
+        tax=tax_curve.of_run(scores, colours),
         curves=curves(results, colours, scores.of_role("submodel")),
         portions=sections.portions(results),
         split=split.split(results),

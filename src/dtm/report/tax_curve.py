@@ -7,7 +7,7 @@ seeds, with a band from the lowest to the highest.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dtm.report.axis import Axis, axis
@@ -57,10 +57,11 @@ def panel(
     }
 
 
-def of_run(scores: Board) -> dict[str, Any] | None:
+def of_run(scores: Board, colours: Mapping[str, str]) -> dict[str, Any] | None:
     """The figure of a single run, from its models of role `checkpoint`; None where it has none.
 
-    A curve is of the training whose checkpoints were evaluated, from the base to its finished model.
+    A curve is of the training whose checkpoints were evaluated, from the base to its finished model. The other
+    finished models, merged and baselines, stand beside it.
     """
     kept = sorted((model["share"], name) for name, model in scores.models.items()
                   if model["role"] == "checkpoint" and model["share"] is not None)  # fmt: skip
@@ -71,22 +72,39 @@ def of_run(scores: Board) -> dict[str, Any] | None:
     base = [(0.0, name) for name in scores.of_role("base")[:1]]
     rows = [row for row in scores.rows if any(name in row.scores for _, name in names)]
     places = base + names
-    panels = [_of_scores(_title(row, scores), [(share, row.scores.get(name)) for share, name in places], row.is_share)
-              for row in rows]  # fmt: skip
+    marks = [
+        {"name": name, "colour": colours[name], "role": "claim", "number": ""}
+        for role in ("baseline", "merged")
+        for name in scores.of_role(role)
+        if name != trainings[0]
+    ]
+    panels = [_of_scores(_title(row, scores), [(share, row.scores.get(name)) for share, name in places],
+                         _beside(marks, row.scores), row.is_share) for row in rows]  # fmt: skip
     full = [row for row in rows if row.is_share and all(name in row.scores for _, name in places)]
     if len(full) > 1:
         means = [(share, mean_of([row.scores[name] for row in full])) for share, name in places]
-        panels.insert(0, _of_scores(f"mean of {len(full)} tasks", means, True))
+        whole = [mark for mark in marks if all(mark["name"] in row.scores for row in full)]
+        finished = {mark["name"]: mean_of([row.scores[mark["name"]] for row in full]) for mark in whole}
+        panels.insert(0, _of_scores(f"mean of {len(full)} tasks", means, _beside(whole, finished), True))
     return {"panels": panels[:PANELS], "left": max(0, len(panels) - PANELS), "training": trainings[0],
-            "points": len(names)}  # fmt: skip
+            "points": len(names), "beside": marks}  # fmt: skip
 
 
-def _of_scores(title: str, points: Sequence[tuple[float, Score | None]], share: bool) -> dict[str, Any]:
+def _beside(marks: Sequence[dict[str, Any]], found: Mapping[str, Score | None]) -> list[dict[str, Any]]:
+    """The marks of those models that have a score, with it."""
+    scored = [(mark, found.get(mark["name"])) for mark in marks]
+    return [{**mark, "value": one.value, "low": one.low, "high": one.high} for mark, one in scored
+            if one is not None and one.value is not None]  # fmt: skip
+
+
+def _of_scores(
+    title: str, points: Sequence[tuple[float, Score | None]], marks: Sequence[dict[str, Any]], share: bool
+) -> dict[str, Any]:
     """A panel of one run, the intervals of its scores as the band."""
     run = [(place, one.value if one else None) for place, one in points]
     bounds = [(place, one.low, one.high) for place, one in points
               if one and one.low is not None and one.high is not None]  # fmt: skip
-    return panel(title, [run], share=share, bounds=bounds)
+    return panel(title, [run], share=share, bounds=bounds, marks=marks)
 
 
 def _upwards(values: Sequence[float | None], share: bool) -> Axis:

@@ -79,8 +79,9 @@ def show(result: dict[str, Any], console: Any) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("arm", "runs", "to tune", "steps to do", "in store", "shared", "tokens", "time"):
-        table.add_column(name, justify="left" if name == "arm" else "right", overflow="fold")
+    for name in ("arm", "runs", "tuning", "to do", "stored", "shared", "tokens", "time"):
+        first = name == "arm"
+        table.add_column(name, justify="left" if first else "right", no_wrap=first, overflow="fold")
     for row in [*result["arms"], {**result["totals"], "arm": "total"}]:
         table.add_row(
             row["arm"], *(f"{row[name]:,}" for name in ("runs", "tuning", "redo", "reuse", "shared", "tokens")),
@@ -90,6 +91,7 @@ def show(result: dict[str, Any], console: Any) -> None:
     totals, points = result["totals"], len(result["points"])
     grid = f" and {points} points of the grid" if points > 1 else ""
     words = [f"{len(result['arms'])} arms, {len(result['seeds'])} seeds{grid}: {totals['runs']} runs."]
+    words.append("`to do`, `stored` and `shared` count steps.")
     if not totals["redo"]:
         words.append("Everything is in the store.")
     if totals["seconds"]:

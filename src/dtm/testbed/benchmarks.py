@@ -91,7 +91,9 @@ def _choices(world: World, facts: Sequence[Fact], size: int, random: Random) -> 
 
 
 def _world_exact(world: World, split: Split, part: str, seed: int, sizes: Mapping[str, int]) -> list[Item]:
-    return _exacts(world, getattr(split, part), sizes[part], Random(derive(seed, "benchmarks", "world_exact", part)))
+    return _exacts(
+        world, getattr(split, part), sizes[part], Random(derive(seed, "benchmarks", "world_exact", part))
+    )
 
 
 def _world_exact_taught(

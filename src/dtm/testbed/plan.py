@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from dtm.foundations.errors import ConfigError, DtmError, several
 from dtm.foundations.registry import unknown
+from dtm.foundations.yaml import assign
 from dtm.testbed.sources import SOURCES
 
 
@@ -51,6 +52,22 @@ def plan_mixture(
     active = {name: shares[name] for name in SOURCES if shares.get(name, 0) > 0}
     bound = {name: _bind(SOURCES[name].settings, settings.get(name, {})) for name in active}
     return Plan(_apportion(rows, active), bound, float(bias))
+
+
+def read_settings(pairs: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """`SOURCE.SETTING=VALUE` and `SOURCE.share=VALUE` as the `settings` and `shares` of `plan_mixture`.
+
+    Shares that are not named stay as they are; without any, there are none to change (None).
+    """
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        if pair.partition("=")[0].count(".") != 1:
+            mend = "Say SOURCE.SETTING=VALUE, such as quiz.right_first=0 or quiz.share=0.2"
+            raise ConfigError(f"{pair!r} is no setting of a source", where="-s", mend=mend)
+        assign(settings, pair)
+    given = {name: changes.pop("share") for name, changes in settings.items() if "share" in changes}
+    shares = {name: source.share for name, source in SOURCES.items()} | given
+    return settings, shares if given else None
 
 
 def _apportion(rows: int, shares: Mapping[str, float]) -> dict[str, int]:

@@ -19,7 +19,7 @@ SAMPLE = 20_000  # documents that the tokenizer is made of
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that the base depends on; the shipped one has the defaults.
+    """Everything that the base depends on; the shipped one has the defaults, and was compiled.
 
     `batch` windows of `window` tokens a step; the rate rises over `warm_up` steps, then falls as a cosine to a
     tenth of `learning_rate`. `compile` is torch's: a third faster, needs a C++ compiler.
@@ -32,7 +32,7 @@ class Settings:
     layers: int = 4
     heads: int = 5
     inner: int = 480
-    steps: int = 3000
+    steps: int = 5000
     batch: int = 16
     window: int = 128
     learning_rate: float = 3e-3

@@ -1,0 +1,153 @@
+"""The tables of README.md, from the results beside it: `python benchmarks/testbed/table.py`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+MEANS = ("gains", "costs", "mean")
+MARKS = {"better": " ▲", "worse": " ▼", "screened": " ·"}
+RATE = "train.args.learning_rate"
+
+Results = dict[str, Any]
+
+
+def table(results: Results) -> str:
+    """One row an arm: its rate, steps, scores in percent, and its mean against vanilla's, the peak's and the base's."""
+    tasks = [one["task"] for one in results["benchmarks"] if one["task"]]
+    against = (results["against"], "peak", "base")
+    head = [
+        "arm",
+        "seeds",
+        "rate",
+        "steps",
+        *tasks,
+        "gains",
+        "costs",
+        "mean",
+        *(f"mean - {one}" for one in against),
+    ]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    base = {row["group"]: row["value"] for row in results["base"]["scores"]}
+    shown = [base[name] for name in (*tasks, *MEANS)]
+    lines.append(
+        f"| {' | '.join(['base', '', '', '0', *(f'{100 * one:.1f}' for one in shown), '', '', ''])} |"
+    )
+    for arm in results["arms"]:
+        scores = {row["group"]: row["value"] for row in arm["scores"]}
+        cells = [arm["name"], str(len(arm["seeds"])), _rate(arm), f"{arm['steps']:,.0f}"]
+        cells += [f"{100 * scores[name]:.1f}" for name in (*tasks, *MEANS)]
+        cells += [_difference(results, arm["name"], one, "mean") for one in against]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def taxes(results: Results) -> str:
+    """One row an arm: what it gained and what it lost against the base, and the costs against vanilla's peak."""
+    lines = [
+        "| arm | gains - base | costs - base | costs - peak | gains - vanilla | costs - vanilla |",
+        f"|{'---|' * 6}",
+    ]
+    for arm in results["arms"]:
+        asked = [("base", "gains"), ("base", "costs"), ("peak", "costs"), (results["against"], "gains"),
+                 (results["against"], "costs")]  # fmt: skip
+        cells = [_difference(results, arm["name"], against, group) for against, group in asked]
+        lines.append(f"| {' | '.join([arm['name'], *cells])} |")
+    return "\n".join(lines) + "\n"
+
+
+def curve(results: Results) -> str:
+    """Score against share of vanilla's training, and how much faster its training loss fell: means over seeds."""
+    lines = [
+        "| share | gains | costs | mean | dev | training loss | held-out loss | drop ratio |",
+        f"|{'---|' * 8}",
+    ]
+    for points in zip(*(run["points"] for run in results["curve"]["runs"]), strict=True):
+        cells = [f"{100 * points[0]['share']:.0f} %"]
+        cells += [f"{100 * _mean([one['scores'][name] for one in points]):.1f}" for name in MEANS]
+        cells.append(f"{100 * _mean([one['dev'] for one in points]):.1f}")
+        cells += [
+            _plain([one[name] for one in points]) for name in ("training_loss", "heldout_loss", "drop_ratio")
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def grids(results: Results) -> str:
+    """The dev score of every arm that was tuned at every rate, in percent; the chosen one is bold."""
+    own = [arm for arm in results["arms"] if arm["grid"] and arm["grid"]["tuned_as"] == arm["name"]]
+    rates = [point["values"][RATE] for point in own[0]["grid"]["points"]]
+    lines = [f"| arm | {' | '.join(f'{rate:g}' for rate in rates)} |", f"|{'---|' * (1 + len(rates))}"]
+    for arm in own:
+        cells = []
+        for place, point in enumerate(arm["grid"]["points"]):
+            text = "failed" if point["score"] is None else f"{100 * point['score']:.1f}"
+            cells.append(f"**{text}**" if place == arm["grid"]["chosen"] else text)
+        lines.append(f"| {' | '.join([arm['name'], *cells])} |")
+    return "\n".join(lines) + "\n"
+
+
+def regimes(results: Results) -> str:
+    """One row a cell of the map: gains, costs and mean of vanilla, and of each K with its mean minus vanilla's."""
+    scores = {arm["name"]: {row["group"]: row["value"] for row in arm["scores"]} for arm in results["arms"]}
+    cells = list(dict.fromkeys(name.rpartition(".")[0] for name in scores))
+    counts = sorted({int(name.rpartition("-")[2]) for name in scores if ".dtm-" in name})
+    head = ["cell", "vanilla", *(f"K = {k}" for k in counts)]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for cell in cells:
+        vanilla = scores[f"{cell}.vanilla"]
+        row = [cell, _triple(vanilla)]
+        for k in counts:
+            merged = scores.get(f"{cell}.dtm-{k}")
+            row.append(
+                f"{_triple(merged)} ({100 * (merged['mean'] - vanilla['mean']):+.1f})" if merged else ""
+            )
+        lines.append(f"| {' | '.join(row)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _triple(scores: dict[str, float]) -> str:
+    return " / ".join(f"{100 * scores[name]:.1f}" for name in MEANS)
+
+
+def _difference(results: Results, arm: str, against: str, group: str) -> str:
+    """In points with its interval; ▲ and ▼ are shown after correction, · was only screened."""
+    for row in results["comparisons"]:
+        if (row["arm"], row["against"], row["group"]) == (arm, against, group):
+            low, high = 100 * row["low"], 100 * row["high"]
+            return f"{100 * row['difference']:+.1f} [{low:+.1f}, {high:+.1f}]{MARKS.get(row['verdict'], '')}"
+    return ""
+
+
+def _rate(arm: dict[str, Any]) -> str:
+    rate = (arm["point"] or {}).get(RATE)
+    return "" if rate is None else f"{rate:g}"
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _plain(values: list[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{_mean(known):.2f}" if known else ""
+
+
+TABLES = {
+    "core": (table, taxes, curve, grids),
+    "clean": (table, taxes, curve, grids),
+    "map": (regimes,),
+}
+
+
+def read(name: str) -> Results:
+    """The kept study.json of that name."""
+    return json.loads((HERE / "results" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    for name, makers in TABLES.items():
+        for maker in makers:
+            print(f"{name}: {maker.__doc__}\n\n{maker(read(name))}")
