@@ -261,8 +261,11 @@ def _show(results: dict[str, Any], dry_run: bool) -> None:
 
         show(results, console)
         return
+    from dtm.report.portions_table import portions_table
     from dtm.report.terminal import table
 
+    if results["portions"]:
+        console.print(portions_table(results))
     if results["results"]["scores"]:
         console.print(table(results))
     for sentence in results["statement"]:

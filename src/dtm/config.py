@@ -113,6 +113,13 @@ class Merge(_Method):
         return Merge(method=method, dtype=self.dtype, statistics=self.statistics, **own)
 
 
+class Decontaminate(Section):
+    """Rows that share `ngram` words in a row with an item of `tasks` (by default those of evaluate) are dropped."""
+
+    ngram: int = Field(default=13, ge=5)
+    tasks: list[str | dict[str, Any]] | None = None
+
+
 class Backend(Section):
     """A model of lm-eval's registry and its arguments."""
 
@@ -158,6 +165,7 @@ class Config(Section):
     model: dict[str, Any] = {}
     chat: Chat = Chat()
     data: list[dict[str, Any]] = Field(min_length=1)
+    decontaminate: Decontaminate | None = None
     dev: Dev = Dev()
     disperse: Disperse = Disperse()
     train: Train = Train()

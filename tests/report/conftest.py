@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.report import insight
+from tests.report import insight, splits
 
 HOSTILE = '</script><script>window.pwned=1</script><img src=x onerror="window.pwned=1">\'"{{7*7}}&amp;'
 TASKS = ("facts_choice", "facts_recall", "arithmetic", "format_following", "arc_easy", "piqa", "openbookqa",
@@ -64,6 +64,7 @@ def make(
         },
         "data": _data(random_, origins, portions),
         "portions": portions,
+        "split": splits.split(k, origins),
         "curves": [_curve(random_, model, points) for model in models
                    if model["role"] in ("baseline", "submodel")],
         "merge": {"method": "linear", "settings": {"density": 0.5}, "weights": [1 / k] * k, "space": "weight",
@@ -170,7 +171,7 @@ def _data(random_: random.Random, origins: list[str], portions: list[dict[str, A
     reasons = [{"reason": reason, "count": number, "examples": places}
                for reason, number in (("empty answer", 12), ("broken JSON", 3), ("too long", 9))]  # fmt: skip
     return {"read": sum(s["read"] for s in sources), "kept": sum(s["kept"] for s in sources),
-            "sources": sources, "reasons": reasons}  # fmt: skip
+            "sources": sources, "reasons": reasons, "contamination": splits.contamination()}  # fmt: skip
 
 
 def poison(value: Any, text: str = HOSTILE) -> Any:

@@ -60,6 +60,15 @@ def test_runs_that_tune_see_no_test_item(tmp_path):
     assert arms.run_file(arms.final_trials(arms.by_name["dtm"], trials[0].point)[0]).config.evaluate.tasks
 
 
+def test_runs_that_tune_drop_the_rows_that_the_finished_ones_drop(tmp_path):
+    arms = arms_of(tmp_path, settings=["run.decontaminate={ngram: 9}"])
+    final = values_of(arms, "dtm")
+    tuning = [arms.run_file(trial).config for trial in arms.grid_trials(arms.by_name["dtm"])]
+    for config in (final.config, *tuning):
+        assert config.decontaminate.ngram == 9
+        assert config.decontaminate.tasks == final.config.evaluate.tasks != []
+
+
 def test_a_run_section_may_stand_in_a_file_of_its_own(tmp_path):
     head, _, rest = STUDY.partition("run:\n")
     section, _, tail = rest.partition("seeds:")

@@ -12,6 +12,7 @@ from dtm.foundations.files import canonical, read_json, text_digest, write_json
 from dtm.foundations.registry import Bound
 from dtm.foundations.store import Claim, Digests
 from dtm.foundations.types import TOKENS, Examples
+from dtm.pipeline.contamination import reasons
 
 Progress = Callable[..., None]
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "tokenizer.model",
@@ -50,13 +51,15 @@ def load(sources: Sequence[Any], seed: int, claim: Claim, progress: Progress) ->
 
 
 def render(
-    loaded: Path, base: Path, settings: dict[str, Any], seed: int, claim: Claim, progress: Progress
-) -> dict[str, Any]:
-    """Tokens and loss masks for every row; then the dev share, drawn by family."""
+    loaded: Path, base: Path, settings: dict[str, Any], seed: int, claim: Claim, progress: Progress,
+    contaminated: Path | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Tokens and loss masks for every row but `contaminated` ones; then the dev share, drawn by family."""
     import pyarrow as pa
     from transformers import AutoTokenizer
 
     claim.empty()
+    overlapping = reasons(contaminated) if contaminated else {}
     renderer = Renderer(
         AutoTokenizer.from_pretrained(base), max_length=settings["max_length"], too_long=settings["too_long"]
     )
@@ -77,6 +80,8 @@ def render(
     dropped: list[tuple[dict[str, Any], str]] = []
     for index, row in enumerate(examples.rows(BATCH)):
         try:
+            if row["id"] in overlapping:
+                raise Unusable(overlapping[row["id"]])
             rendered = renderer(row["messages"])
         except Unusable as reason:
             dropped.append((row, str(reason)))
@@ -146,7 +151,23 @@ def disperse(
         part = examples.take(np.flatnonzero(portions_N == index))
         part.save(claim.output / f"portion-{index}.arrow")
         each.append(_count(part))
+    _write_quality(claim.output, examples, portions_N, k, signals.get("embedding"), seed)
     return {"portions": k, "each": each}
+
+
+def _write_quality(
+    output: Path, examples: Examples, portions_N: Any, k: int, embedding: Any, seed: int
+) -> None:
+    """quality.json: what the split is like; near_duplicates.csv: those that its portions share."""
+    from dtm.disperse.quality import quality
+
+    found, crossing = quality(examples, portions_N, k, embedding=embedding, seed=seed)
+    write_json(output / "quality.json", found)
+    ids = examples.table.column("id")
+    with open(output / "near_duplicates.csv", "w", encoding="utf-8") as file:
+        file.write("group,portion,id\n")
+        for group, portion, row in crossing:
+            file.write(f"{group},{portion},{ids[row].as_py()}\n")
 
 
 def merge(

@@ -23,6 +23,7 @@ from dtm.foundations.registry import Bound, registry, unknown
 from dtm.foundations.signals import check_embedder
 from dtm.pipeline.check_recipe import check_recipes
 from dtm.pipeline.check_search import check_search
+from dtm.pipeline.contamination import compared_tasks
 from dtm.train import Settings, check_settings
 
 ENTRY = re.compile(r"data\[(\d+)\](.*)")
@@ -46,6 +47,7 @@ class Checked:
     dev_tasks: tuple[Any, ...]
     threads: int
     device: str
+    compared: tuple[Any, ...] = ()  # tasks that the data is compared with
 
     @property
     def config(self) -> Config:
@@ -84,6 +86,7 @@ def check(file: RunFile) -> Checked:
     )
     dev = attempt(lambda: tasks.resolve(config.dev.tasks, file.root, where=_dev_where(file)))
     attempt(lambda: check_search(file, dev or [], chosen or []))
+    compared = attempt(lambda: compared_tasks(file, chosen))
     train, wrong = check_settings(
         config.train.args, config.train.lora, config.train.same_adapter_init, file.where
     )
@@ -95,7 +98,7 @@ def check(file: RunFile) -> Checked:
     return Checked(
         file, recipes[0], tuple(recipes[1]), base, tuple(sources),
         lambda own: choose_template(_template(file), own), disperse, train, merge, tuple(chosen), tuple(dev),
-        threads, _device(config.launch.device),
+        threads, _device(config.launch.device), tuple(compared),
     )  # fmt: skip
 
 

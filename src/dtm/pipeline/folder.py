@@ -49,10 +49,15 @@ def show_models(run: Run, models: Sequence[tuple[Model, str]]) -> None:
 
 
 def show_data(run: Run) -> None:
-    """Link portions/ and dropped.jsonl."""
+    """Link portions/, dropped.jsonl and contaminated.jsonl."""
     folder = run.steps.folder
     if "disperse" in run.cards:
         link_tree(run.cards["disperse"].folder, folder / "portions", skip=NOT_SHOWN)
+    overlaps = folder / "contaminated.jsonl"
+    if "contamination" in run.cards:
+        link(run.cards["contamination"].folder / overlaps.name, overlaps)
+    else:
+        overlaps.unlink(missing_ok=True)
     dropped = [run.cards[name].folder / "dropped.jsonl" for name in ("load", "render")]
     text = "".join(path.read_text(encoding="utf-8") for path in dropped)
     write_text(folder / "dropped.jsonl", text)

@@ -10,6 +10,7 @@ from typing import Any
 
 from dtm.foundations.files import read_json
 from dtm.foundations.store import Artifact, versions
+from dtm.pipeline import contamination
 from dtm.pipeline.evaluating import DevScore, dev_metric
 from dtm.pipeline.made import Part, described
 from dtm.pipeline.verbs import Run
@@ -35,6 +36,7 @@ def assemble(
         "results": {**_results(run, models, evaluated), "choices": run.choices, "dev": _dev(run, on_dev)},
         "data": _data(run),
         "portions": _portions(run),
+        "split": _split(run),
         "curves": _curves(models),
         "merge": _merge(models),
         "stages": _stages(run),
@@ -58,7 +60,7 @@ def _notes(run: Run) -> list[str]:
                 others.setdefault(f"{package} {version}", []).append(record.label)
     for package, labels in sorted(others.items()):
         notes.append(f"Reused from a run with {package}: {', '.join(dict.fromkeys(labels))}.")
-    return notes
+    return [*notes, *contamination.notes(contamination.card(run))]
 
 
 def _run(run: Run, command: str) -> dict[str, Any]:
@@ -157,7 +159,8 @@ def _data(run: Run) -> dict[str, Any]:
     kept = card["kept"] - unrendered.total()  # rows that `weight` repeats count once
     ordered = sorted(reasons.values(), key=lambda entry: (-entry["count"], entry["reason"]))
     return {"read": card["read"], "kept": kept, "train": rendered.facts["train"]["rows"],
-            "dev": rendered.facts["dev"]["rows"], "sources": list(sources.values()), "reasons": ordered}  # fmt: skip
+            "dev": rendered.facts["dev"]["rows"], "sources": list(sources.values()), "reasons": ordered,
+            "contamination": contamination.card(run)}  # fmt: skip
 
 
 def _once(folder: Path) -> Iterator[dict[str, Any]]:
@@ -183,6 +186,10 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 
 def _portions(run: Run) -> list[dict[str, Any]]:
     return read_json(run.cards["disperse"].folder / "card.json") if "disperse" in run.cards else []
+
+
+def _split(run: Run) -> dict[str, Any]:
+    return read_json(run.cards["disperse"].folder / "quality.json") if "disperse" in run.cards else {}
 
 
 def _curves(models: Sequence[Part]) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from dtm.foundations.store import Step
 from dtm.foundations.types import Model
 from dtm.pipeline import building, choosing, evaluating, joining, training
 from dtm.pipeline.checks import Checked
+from dtm.pipeline.contamination import measure_overlap, to_drop
 from dtm.pipeline.rows import Rows, model_digest, rows_of
 from dtm.pipeline.steps import Steps
 from dtm.pipeline.training import Training
@@ -94,13 +95,19 @@ class Run:
         settings = {"max_length": limit, "too_long": config.chat.too_long, "dev": config.dev.fraction}
         rows = loaded.manifest["files"]["examples.arrow"]
         inputs = {"examples": rows, "tokenizer": building.tokenizer_digest(base.folder, digests)}
+        overlaps = measure_overlap(self, loaded)
+        dropped = to_drop(self, overlaps)
+        if overlaps and dropped:
+            inputs["contaminated"] = overlaps.manifest["files"][dropped.name]
         rendered = self.steps.make(
             "render", "messages to tokens",
             Step("render", settings, inputs, derive(self.seed, "dev")),
             lambda claim: building.render(loaded.folder, base.folder, settings, derive(self.seed, "dev"), claim,
-                                          self.progress("render")),
+                                          self.progress("render"), dropped),
         )  # fmt: skip
         self.cards |= {"load": loaded, "render": rendered}
+        if overlaps:
+            self.cards["contamination"] = overlaps
         if rendered.facts["dev"]["rows"]:
             self.dev = rows_of("dev", rendered, "dev.arrow", rendered.facts["dev"])
         return rows_of("train", rendered, "train.arrow", rendered.facts["train"])
@@ -123,7 +130,7 @@ class Run:
             embedding = {**how, "embedder": section.embedder}
         seed = derive(self.seed, "disperse")
         artifact = self.steps.make(
-            "disperse", f"{bound.method.name} into {k} portions", Step("disperse", settings, inputs, seed),
+            "disperse", f"{bound.method.name} into {k} portions", Step("disperse", settings, inputs, seed, version=2),
             lambda claim: building.disperse(bound, examples.open(), k, seed, embedding, claim,
                                             self.checked.threads, self.progress("disperse")),
         )  # fmt: skip

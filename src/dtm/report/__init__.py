@@ -2,6 +2,7 @@
 
 from dtm.report.inspection import inspection_page, render_inspection
 from dtm.report.page import page, render
+from dtm.report.portions_table import portions_table
 from dtm.report.schema import RESULTS_SCHEMA, validate
 from dtm.report.statement import statement
 from dtm.report.terminal import table
@@ -10,6 +11,7 @@ __all__ = [
     "RESULTS_SCHEMA",
     "inspection_page",
     "page",
+    "portions_table",
     "render",
     "render_inspection",
     "statement",

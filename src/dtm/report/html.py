@@ -32,5 +32,5 @@ def environment(*folders: Path) -> Environment:
 
 
 def style(*names: str) -> str:
-    """The text of these style sheets, one behind the other."""
+    """The text of these style sheets or scripts, one behind the other."""
     return "".join((HERE / name).read_text(encoding="utf-8") for name in names)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dtm.foundations.files import write_text
-from dtm.report import attribution, figures, merging, sections, tax_curve
+from dtm.report import attribution, figures, merging, sections, split, tax_curve
 from dtm.report.board import ALPHA, board
 from dtm.report.curves import curves
 from dtm.report.html import environment, style
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 HERE = Path(__file__).parent
-STYLES = ("page.css", "merging.css", "tax_curve.css")
+STYLES = ("page.css", "merging.css", "tax_curve.css", "split.css")
+SCRIPTS = ("page.js", "split.js")
 
 
 def render(results: dict[str, Any], folder: Path) -> Path:
@@ -41,7 +42,7 @@ def page(results: dict[str, Any]) -> str:
     scores = board(results)
     colours = sections.colours(scores)
     lines = results["statement"] or statement(results)
-    script = (HERE / "page.js").read_text(encoding="utf-8")
+    script = style(*SCRIPTS)
     text = template("page.html.jinja").render(
         run=results["run"],
         headline=lines[0],
@@ -54,9 +55,11 @@ def page(results: dict[str, Any]) -> str:
         tax=tax_curve.of_run(scores, colours),
         curves=curves(results, colours, scores.of_role("submodel")),
         portions=sections.portions(results),
+        split=split.split(results),
         spread=figures.spread(scores, colours),
         heldout=figures.heldout(results, scores, colours),
         data=sections.data(results),
+        contamination=split.contamination(results),
         stages=sections.stages(results),
         merge=sections.merge(results, scores),
         updates=merging.updates(results["merge"]["inspection"], scores.of_role("submodel")),

@@ -23,6 +23,7 @@ from dtm.report.fields import required as _name
 from dtm.report.fields import row as _row
 from dtm.report.fields import text as _text
 from dtm.report.merging_schema import ATTRIBUTION, INSPECTION, LOW_RANK, SEARCH
+from dtm.report.split_schema import CONTAMINATION, SPLIT
 
 FORMAT = 1
 WORDS = {"object": "an object", "array": "a list", "string": "text", "number": "a number",
@@ -151,6 +152,7 @@ RESULTS_SCHEMA: dict[str, Any] = {
                     "line": _count("line or row number, from 1"),
                 })),
             })),
+            "contamination": CONTAMINATION,
         }),
         "portions": _list("the portions of the data, one for each sub-model", _row({
             "index": _count("number of the portion, from 0"),
@@ -164,6 +166,7 @@ RESULTS_SCHEMA: dict[str, Any] = {
                 "response": _text("what was answered, cut"),
             })),
         })),
+        "split": SPLIT,
         "curves": _list("training curve of each trained model", _row({
             "model": _name("name of the model"),
             "points": _list("one row a logged step", _row({

@@ -38,7 +38,7 @@ def _wide(scores: Board) -> Table:
     drawn = _frame(scores)
     drawn.add_column("task")
     for name in [*scores.shown, *(f"{scores.subject} −\n{other}" for other in scores.against)]:
-        drawn.add_column(_plain(name), justify="right", no_wrap=True)
+        drawn.add_column(plain(name), justify="right", no_wrap=True)
     for line in _lines(scores):
         if isinstance(line, Mean):
             drawn.add_section()
@@ -60,17 +60,17 @@ def _tall(scores: Board) -> Table:
     drawn.add_column("task, model", overflow="fold")
     drawn.add_column("score", justify="right")
     if scores.against:
-        drawn.add_column(_plain(f"{scores.subject} −"), justify="right")
+        drawn.add_column(plain(f"{scores.subject} −"), justify="right")
     for line in _lines(scores):
         drawn.add_section()
         drawn.add_row(_title(line, scores))
         for name in scores.shown:
-            drawn.add_row(f" {_plain(name)}", _score(line, name), _difference(line, name))
+            drawn.add_row(f" {plain(name)}", _score(line, name), _difference(line, name))
     drawn.add_section()
     for name in scores.shown:
         model = scores.models[name]
         drawn.add_row(
-            _plain(name),
+            plain(name),
             f"{count(model['tokens'])} tokens",
             f"{count(model['steps'])} steps",
             style="dim",
@@ -120,7 +120,7 @@ def _title(line: Row | Mean, scores: Board) -> str:
     if isinstance(line, Mean):
         return f"mean of {line.tasks} tasks{form}"
     size = "" if line.n is None else f" n={line.n:,}"
-    return f"{_plain(line.task + form)}\n[dim]{_plain(line.metric)}{size}[/]"
+    return f"{plain(line.task + form)}\n[dim]{plain(line.metric)}{size}[/]"
 
 
 def _score(line: Row | Mean, name: str) -> str:
@@ -148,7 +148,7 @@ def _share(line: Row | Mean) -> bool:
     return isinstance(line, Mean) or line.is_share
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Names come from files: rich's markup in them is text, and control characters are spaces."""
     from rich.markup import escape
 

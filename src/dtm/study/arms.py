@@ -122,7 +122,8 @@ class Arms:
     def run_file(self, trial: Trial) -> ArmFile:
         """The run file of a trial. Raises ConfigError for keys or values that a run file cannot have.
 
-        A run that tunes sees no test item: its `evaluate.tasks` are empty.
+        A run that tunes is scored on no test item: its `evaluate.tasks` are empty. What overlaps with them it drops
+        as the finished runs do.
         """
         document = self._document(trial.arm)
         for key, value in trial.point.items():
@@ -135,6 +136,9 @@ class Arms:
             "store": str(self.file.store),
             "baselines": [],
         }
+        if values.get("decontaminate") is not None:
+            tested = (values.get("evaluate") or {}).get("tasks", [])
+            values["decontaminate"] = {"tasks": tested, **values["decontaminate"]}
         values["evaluate"] = self._evaluate(values, trial)
         import yaml
 

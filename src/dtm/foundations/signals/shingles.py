@@ -1,0 +1,95 @@
+"""Runs of words as 64-bit hashes: the same on every machine, a batch of texts at once, no object a word kept.
+
+The hash of a run is polynomial, modulo 2**64, over its words' hashes, and a word's over its bytes (Karp and
+Rabin 1987): differences of running sums, so that a run of any length costs the same. A mixer (splitmix64)
+spreads the bits. Two different runs share a hash about once in 2**64 pairs.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dtm.foundations.signals.text import Side, texts
+from dtm.foundations.signals.tfidf import IDEOGRAMS
+from dtm.foundations.types import Examples
+
+WORD = re.compile(rf"[{IDEOGRAMS}]|[^\W{IDEOGRAMS}]+")  # one letter or digit too: `3 + 5` is not `3 + 6`
+BATCH = 2048  # rows whose texts are Python objects at one time
+BASE = 0x9E3779B97F4A7C15  # odd, and so invertible
+INVERSE = pow(BASE, -1, 1 << 64)
+SPACE = 0x20
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of N texts, one behind the other: their hashes [W], and where each text's begin [N + 1]."""
+
+    hashes_W: np.ndarray
+    starts: np.ndarray
+
+    @property
+    def counts_N(self) -> np.ndarray:
+        return np.diff(self.starts)
+
+    def runs(self, length: int, *, whole: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Hashes of all runs of `length` words [R], and the text [R] that each is of.
+
+        `whole`: a text of fewer words, but at least one, is a run by itself.
+        """
+        counts_N = self.counts_N
+        runs_N = np.maximum(counts_N - length + 1, 0)
+        if whole:
+            runs_N = np.where((counts_N > 0) & (counts_N < length), 1, runs_N)
+        text_R = np.repeat(np.arange(len(counts_N)), runs_N)
+        before_N = np.cumsum(runs_N) - runs_N
+        start_R = np.arange(len(text_R)) - before_N[text_R] + self.starts[:-1][text_R]
+        return _spans(self.hashes_W, start_R, np.minimum(start_R + length, self.starts[1:][text_R])), text_R
+
+
+def words(texts_N: Sequence[str]) -> Words:
+    """The words of each text: letters and digits, without case or punctuation, compatibility forms made equal.
+
+    In Chinese and Japanese each character counts as a word.
+    """
+    found: list[str] = []
+    starts = np.zeros(len(texts_N) + 1, np.int64)
+    for number, text in enumerate(texts_N, 1):
+        found += WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+        starts[number] = len(found)
+    letters = np.frombuffer(" ".join(found).encode("utf-8", "surrogatepass"), np.uint8)
+    ends_W = np.append(np.flatnonzero(letters == SPACE), len(letters)) if found else np.zeros(0, np.int64)
+    starts_W = np.append(0, ends_W[:-1] + 1) if found else ends_W
+    return Words(_spans(letters.astype(np.uint64), starts_W, ends_W), starts)
+
+
+def batches(examples_N: Examples, on: Side, size: int = BATCH) -> Iterator[tuple[int, Words]]:
+    """The number of the first row of each batch of rows, and the words of their texts."""
+    for start in range(0, len(examples_N), size):
+        yield start, words(texts(Examples(examples_N.table.slice(start, size)), on))
+
+
+def _spans(values_V: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """The hash of each span of values, uint64: that of equal spans is equal wherever they stand."""
+    sums = np.zeros(len(values_V) + 1, np.uint64)
+    np.cumsum((values_V + np.uint64(1)) * _powers(BASE, len(values_V)), out=sums[1:])
+    if not len(starts):
+        return np.zeros(0, np.uint64)
+    return mixed((sums[ends] - sums[starts]) * _powers(INVERSE, len(values_V))[starts])
+
+
+def _powers(base: int, count: int) -> np.ndarray:
+    powers = np.full(count, base, np.uint64)
+    powers[:1] = 1
+    return np.multiply.accumulate(powers, out=powers)
+
+
+def mixed(values: np.ndarray) -> np.ndarray:
+    """The finaliser of splitmix64 (Steele, Lea, Flood 2014), one to one on 64 bits."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))

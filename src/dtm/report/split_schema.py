@@ -1,0 +1,61 @@
+"""The parts of results.json that are about a split as a whole: its quality, its map, and overlap with the tasks."""
+
+from __future__ import annotations
+
+from dtm.report.fields import count, flag, items, number, record, required, row, text
+
+SHARE = {"minimum": 0, "maximum": 1}
+COORDINATES = {"type": ["number", "null"]}
+WORDS = {"type": ["string", "null"]}
+
+SPLIT = record("how the portions relate to one another and to the sources", {
+    "balance": record("the largest portion over the mean one: 1 is even", {
+        "rows": number("in rows", minimum=0),
+        "tokens": number("in tokens", minimum=0),
+        "trained_tokens": number("in tokens that carry loss", minimum=0),
+    }),
+    "similarity": record("mean cosines between different rows", {
+        "of": text("what rows are compared in: the method's `embedding`, or `tf-idf` of a sample where it needs none"),
+        "rows": count("rows compared: those that embed to something"),
+        "within": number("over all pairs of rows of one portion"),
+        "across": number("over all pairs of rows of different portions"),
+        "portions": items("the same for each pair of up to 64 portions, on the diagonal inside each; null: no pair",
+                          items("a row a portion", {"type": ["number", "null"]})),
+    }),
+    "agreement": record("agreement of portions with sources, whatever their names; empty where there is one source", {
+        "adjusted_rand": number("adjusted Rand index: 1 the same parts, 0 what chance gives", maximum=1),
+        "mutual_information": number("normalised mutual information", **SHARE),
+    }),
+    "near_duplicates": record("rows that say nearly the same; of each family its first row", {
+        "threshold": number("least Jaccard similarity of two near-duplicates", **SHARE),
+        "words": count("words in a row that it compares"),
+        "groups": count("groups that pairs of near-duplicates connect"),
+        "rows": count("rows in them"),
+        "crossing_groups": count("groups with rows in several portions; `near_duplicates.csv` lists them"),
+        "crossing_rows": count("rows in these"),
+    }),
+    "map": record("a sample of the rows on the two directions in which they differ most, in random order", {
+        "of": text("as of the similarity"),
+        "rows": count("rows that the sample is of"),
+        "explained": number("share of the variance along the two directions", **SHARE),
+        "x": items("first coordinate of each row", COORDINATES),
+        "y": items("second coordinate of each row", COORDINATES),
+        "portion": items("its portion", {"type": "integer", "minimum": 0}),
+        "source": items("its source", WORDS),
+        "text": items("its first message, cut", WORDS),
+    }),
+})  # fmt: skip
+CONTAMINATION = record("overlap of the rows with the items of the tasks; empty where no task is a local file", {
+    "ngram": count("words in a row that a row and an item share; of shorter items all"),
+    "read": count("rows compared: all that were read and can be used, repeats as well"),
+    "rows": count("rows that overlap with an item; `contaminated.jsonl` lists them"),
+    "dropped": flag("whether they were dropped (`decontaminate`)"),
+    "not_compared": items("names of tasks whose items lm-eval fetches later", {"type": "string"}),
+    "tasks": items("one row a task", row({
+        "task": required("name of the task"),
+        "items": count("items"),
+        "compared": count("items with words enough to be compared"),
+        "found": count("items that a row overlaps with"),
+        "rows": count("rows that overlap with one of them"),
+    })),
+})  # fmt: skip
