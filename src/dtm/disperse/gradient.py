@@ -59,7 +59,7 @@ def gradient(
     if k != 1 << axes:
         raise DataError(f"{k} is no power of 2", where="disperse.k", mend=powers_near(k))
     present, group_N = np.unique(given.groups_N, return_inverse=True)
-    _check_number(len(present), k, sources)
+    check_number(len(present), k, sources)
     weights_S = np.bincount(group_N, weights=weights_of(balance, len(group_N), rows, tokens))
     with threads():
         places_SR = principal_places(given.values_SD[present], axes, centre=centre)
@@ -143,7 +143,8 @@ def powers_near(k: int) -> str:
     return f"Set k to {below} or {2 * below}"
 
 
-def _check_number(count: int, k: int, sources: str) -> None:
+def check_number(count: int, k: int, sources: str) -> None:
+    """Raise DataError where there are fewer sources, `given` or `discovered`, than portions."""
     if count >= k:
         return
     what = "sources" if sources == "given" else "clusters"
