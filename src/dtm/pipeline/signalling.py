@@ -135,7 +135,10 @@ def _work(run: Run, section: Any, examples: Rows, name: str, clusters: Artifact 
         }  # fmt: skip
 
     label = {"losses": "base loss", "hidden": "base hidden states"}.get(step_name, "gradients")
-    return Work(label, f"{rows:,} rows", step, function, arguments, {"rows": rows})
+    needs = {"rows": rows}
+    if step_name == "row_gradients":
+        needs["disk"] = 4 * rows * own["dimensions"]
+    return Work(label, f"{rows:,} rows", step, function, arguments, needs)
 
 
 def _settings(run: Run, section: Any, examples: Rows, step_name: str) -> tuple[dict[str, Any], int]:

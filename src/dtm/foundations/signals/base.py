@@ -72,8 +72,10 @@ def fill(
     for number, batch in enumerate(batches[done:], done + 1):
         for name, values in work(batch).items():
             if not np.isfinite(values).all():
-                raise ModelError(f"the {name} of row {batch[0]} or one batched with it is not finite, so the model "
-                                 "is broken", where=job["model"])  # fmt: skip
+                raise ModelError(
+                    f"the {name} is not finite at index {batch[0]}, or beside it in its batch, so the model is broken",
+                    where=job["model"],
+                )
             maps[name][batch] = values
         rows += len(batch)
         progress({"done": rows, "total": total})
