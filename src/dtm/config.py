@@ -58,14 +58,23 @@ class Dev(Section):
     tasks: list[str | dict[str, Any]] = []
 
 
+class Gradients(Section):
+    """For methods that part by gradients: rows a source is judged by, clusters that stand for sources, numbers kept."""
+
+    rows: int = Field(default=200, ge=1)
+    clusters: int = Field(default=64, ge=1)
+    sketch: int | None = Field(default=None, ge=1)
+
+
 class Disperse(_Method):
-    """`embedder`, `on`, `dimensions`: for methods that work on embeddings."""
+    """`embedder`, `on`, `dimensions`: for methods that work on embeddings; `gradients` for those on gradients."""
 
     method: str = "random"
     k: int = Field(default=4, ge=1)
     embedder: str | dict[str, Any] = "tfidf"
     on: Literal["instruction", "response", "both"] = "both"
     dimensions: int = Field(default=256, ge=2)
+    gradients: Gradients = Gradients()
 
 
 class Train(Section):

@@ -7,6 +7,7 @@ import pytest
 
 from dtm.disperse import assign, needed
 from dtm.foundations.registry import registry
+from dtm.foundations.signals.grouped import Grouped
 
 SOURCES = 12
 TABLE = {
@@ -29,10 +30,22 @@ TABLE = {
     "mini_batch": [({"batch_size": 40}, "rows"), ({"balance": "tokens", "epochs": 1}, "tokens")],
     "birch": [({"restarts": 1}, "rows"), ({"restarts": 1, "balance": "tokens"}, "tokens")],
     "topic": [({}, "rows"), ({"balance": "tokens", "on": "instruction"}, "tokens")],
+    "gradient": [({}, ""), ({"balance": "rows", "centre": False}, ""), ({"sources": "discovered"}, "")],
+    "gradient_kmeans": [
+        ({"restarts": 2}, "rows"),
+        ({"restarts": 2, "balance": "tokens", "centre": False}, "tokens"),
+        ({"balanced": False, "restarts": 2}, ""),
+    ],
+    "loss_profile": [
+        ({"restarts": 2}, "rows"),
+        ({"restarts": 2, "balance": "tokens"}, "tokens"),
+        ({"balanced": False, "restarts": 2}, ""),
+    ],
 }
 CASES = [(name, settings, even) for name, tried in TABLE.items() for settings, even in tried]
 cases = pytest.mark.parametrize(("name", "settings", "even"), CASES)
-settled = {"by_source", "by_length", "by_difficulty", "topic"}  # draw nothing, of few rows
+settled = {"by_source", "by_length", "by_difficulty", "topic", "gradient"}  # draw nothing, of few rows
+whole_sources = {"by_source", "gradient"}  # never part them
 
 
 @pytest.fixture
@@ -59,6 +72,12 @@ def signals_of(families, seed=0):
     return {
         "embedding": generator.normal(size=(count, 5))[families],
         "loss": generator.random(count)[families],
+        "gradient": generator.normal(size=(count, 6))[families],
+        "loss_profile": generator.random((count, 8))[families],
+        "source_gradient": Grouped(families % SOURCES, generator.normal(size=(SOURCES, 9))),
+        "cluster_gradient": Grouped(
+            families % 6 * 2, generator.normal(size=(SOURCES, 9))
+        ),  # half of them empty
     }
 
 
@@ -67,8 +86,11 @@ def run(name, settings, examples, k, signals, seed=3):
     return assign(bound, examples, k, seed, {one: signals[one] for one in needed(bound)})
 
 
-def most(name, families):
-    return SOURCES if name == "by_source" else families
+def fitting(name, ks, families, sources=SOURCES):
+    """Of these numbers of portions, those that the method can fill."""
+    if name == "gradient":
+        return [k for k in ks if k <= sources // 2 and not k & (k - 1)]  # half of them are clusters
+    return [k for k in ks if k <= (sources if name == "by_source" else families)]
 
 
 def test_the_table_names_every_method():
@@ -78,7 +100,7 @@ def test_the_table_names_every_method():
 @cases
 def test_every_k_fills_its_portions_and_keeps_families_whole(name, settings, even, world):
     examples, families = world
-    for k in [k for k in (1, 2, 3, 4, 5, 7, 12, 17, 25, 35, 36) if k <= most(name, 36)]:
+    for k in fitting(name, (1, 2, 3, 4, 5, 7, 12, 17, 25, 35, 36), 36):
         portions = run(name, settings, examples, k, signals_of(families))
         assert portions.dtype == np.int64
         assert set(portions) == set(range(k))
@@ -116,9 +138,12 @@ def test_the_order_of_rows_inside_families_does_not_matter(name, settings, even,
 def test_rows_that_are_all_alike_fill_every_portion(name, settings, even, make_examples):
     """Only duplicates, with empty responses and nothing in the embedding: no portion stays empty."""
     alike = {"source": "a", "instruction": "x", "response": "", "meta": '{"score": 1}'}
-    rows = [{**alike, "source": f"s{n % 5}"} if name == "by_source" else alike for n in range(23)]
-    signals = {"embedding": np.zeros((23, 4)), "loss": np.zeros(23)}
-    for k in (1, 3, 5, most(name, 23) if name != "by_source" else 5):
+    rows = [{**alike, "source": f"s{n % 5}"} if name in whole_sources else alike for n in range(23)]
+    zeros = np.zeros((23, 4))
+    grouped = Grouped(np.arange(23) % 5, zeros[:5])
+    signals = {"embedding": zeros, "loss": np.zeros(23), "gradient": zeros, "loss_profile": zeros,
+               "source_gradient": grouped, "cluster_gradient": grouped}  # fmt: skip
+    for k in fitting(name, (1, 2, 3, 5, 23), 23, sources=5):
         portions = run(name, settings, make_examples(rows, tokens=[(3, 1)] * 23), k, signals)
         assert set(portions) == set(range(k))
         assert not even or np.ptp(np.bincount(portions)) <= 1
@@ -128,7 +153,7 @@ def test_rows_that_are_all_alike_fill_every_portion(name, settings, even, make_e
 def test_one_giant_row_leaves_room_for_the_others(name, settings, even, make_examples):
     rows = [{"source": f"s{n % 6}", "meta": json.dumps({"score": n})} for n in range(30)]
     examples = make_examples(rows, tokens=[(100_000, 99_000) if n == 13 else (5, 2) for n in range(30)])
-    for k in (2, 4, 6):
+    for k in fitting(name, (2, 4, 6), 30):
         assert set(run(name, settings, examples, k, signals_of(np.arange(30)))) == set(range(k))
 
 

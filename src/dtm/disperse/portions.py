@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -25,12 +26,12 @@ def _used(bound: Bound) -> tuple[str, ...]:
 
 
 def assign(
-    bound: Bound, examples: Examples, k: int, seed: int, signals: Mapping[str, np.ndarray] | None = None
+    bound: Bound, examples: Examples, k: int, seed: int, signals: Mapping[str, Any] | None = None
 ) -> np.ndarray:
     """The portion of every row, int64 [N] in [0, k), with the rows of one `family` together.
 
-    The method sees one row a family, its first, and the signals of that row; a family's rows, tokens and
-    trained tokens come along as `rows`, `tokens` (None before rendering) and `trained_tokens`.
+    The method sees one row a family, its first, and the signals of that row, arrays or `Grouped`; a family's
+    rows, tokens and trained tokens come along as `rows`, `tokens` (None before rendering) and `trained_tokens`.
 
     Raises DataError when k does not fit the rows or a portion stays empty, MethodError when a signal is
     missing or the method answers with something else than portions.
@@ -71,10 +72,10 @@ def _needs(
     examples: Examples,
     first_F: np.ndarray,
     family_N: np.ndarray,
-    signals: Mapping[str, np.ndarray],
-) -> dict[str, np.ndarray | None]:
+    signals: Mapping[str, Any],
+) -> dict[str, Any]:
     """The arrays [F, ...] that the method declared, by name."""
-    extra: dict[str, np.ndarray | None] = {}
+    extra: dict[str, Any] = {}
     counted = examples.token_counts() if examples.rendered else (None, None)
     for name in _used(bound):
         if name in COUNTED:

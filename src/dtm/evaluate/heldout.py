@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from dtm.evaluate.loading import model_and_tokenizer, parameters_of
+from dtm.foundations.batches import batches, check_lengths, padded
 from dtm.foundations.errors import DataError, ModelError
 from dtm.foundations.files import canonical, write_json, write_text
 from dtm.foundations.seeds import derive
@@ -39,7 +40,7 @@ def response_loss(
         raise DataError("there is no rendered row to measure", where=job["examples"])
     model, _ = model_and_tokenizer(job)
     lengths_N, _ = examples.token_counts()
-    _check_lengths(lengths_N, model, job["examples"])
+    check_lengths(lengths_N, model, job["examples"])
     losses: list[tuple[float, int]] = [(0.0, 0)] * len(examples)
     done = 0
     for indices in batches(lengths_N, job.get("batch_tokens") or BATCH_TOKENS):
@@ -86,47 +87,17 @@ def summarise(items: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return scores
 
 
-def batches(lengths_N: Any, batch_tokens: int) -> Iterator[list[int]]:
-    """Indices of the rows, longest first; a padded batch has at most `batch_tokens` positions or one row."""
-    order = sorted(range(len(lengths_N)), key=lambda index: (-int(lengths_N[index]), index))
-    start = 0
-    while start < len(order):
-        count = max(1, batch_tokens // max(1, int(lengths_N[order[start]])))
-        yield order[start : start + count]
-        start += count
-
-
 def _losses(model: Any, examples: Examples) -> list[tuple[float, int]]:
     """For each row the sum of its negative log likelihoods, in fp64 over fp32 terms, and their number."""
     import torch
     from torch.nn.functional import cross_entropy
 
-    rows = list(examples.rows())
-    longest = max(len(row["input_ids"]) for row in rows)
-    ids_NT = torch.zeros(len(rows), longest, dtype=torch.long)
-    seen_NT = torch.zeros(len(rows), longest, dtype=torch.long)
-    said_NT = torch.zeros(len(rows), longest, dtype=torch.bool)
-    for number, row in enumerate(rows):
-        length = len(row["input_ids"])
-        ids_NT[number, :length] = torch.tensor(row["input_ids"])
-        seen_NT[number, :length] = 1
-        said_NT[number, :length] = torch.tensor(row["assistant_mask"])
-    said_NT = said_NT[:, 1:].to(model.device)
-    ids_NT = ids_NT.to(model.device)
+    batch = padded(examples, model.device)
+    rows = zip(batch.ids_NT[:, 1:], batch.told_NT, strict=True)
     with torch.inference_mode():
-        logits_NTV = model(input_ids=ids_NT, attention_mask=seen_NT.to(model.device), use_cache=False).logits
+        logits_NTV = model(**batch.inputs).logits
         results = []
-        for logits_TV, targets_T, said_T in zip(logits_NTV[:, :-1], ids_NT[:, 1:], said_NT, strict=True):
-            loss_T = cross_entropy(logits_TV[said_T].float(), targets_T[said_T], reduction="none")
+        for logits_TV, (targets_T, told_T) in zip(logits_NTV[:, :-1], rows, strict=True):
+            loss_T = cross_entropy(logits_TV[told_T].float(), targets_T[told_T], reduction="none")
             results.append((float(loss_T.double().sum()), len(loss_T)))
     return results
-
-
-def _check_lengths(lengths_N: Any, model: Any, where: object) -> None:
-    limit = getattr(model.config, "max_position_embeddings", None)
-    if limit is not None and int(lengths_N.max()) > limit:
-        raise DataError(
-            f"a held-out row has {int(lengths_N.max())} tokens, and the model's positions end at {limit}",
-            where=where,
-            mend="Set train.args.max_length to what the model can read",
-        )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dtm.foundations.chat import Renderer, Unusable
 from dtm.foundations.errors import DataError
 from dtm.foundations.files import canonical, read_json, text_digest, write_json
-from dtm.foundations.registry import Bound
+from dtm.foundations.registry import Bound, registry
 from dtm.foundations.store import Claim, Digests
 from dtm.foundations.types import TOKENS, Examples
 from dtm.pipeline.contamination import reasons
@@ -124,19 +124,21 @@ def _write_dropped(dropped: Sequence[tuple[dict[str, Any], str]], places: Path, 
 
 
 def disperse(
-    bound: Bound, examples: Examples, k: int, seed: int, embedding: dict[str, Any] | None, claim: Claim,
-    threads: int, progress: Progress,
+    bound: Bound, examples: Examples, k: int, seed: int, embedding: Mapping[str, Any] | None,
+    signals: Mapping[str, Any], claim: Claim, threads: int, progress: Progress,
 ) -> dict[str, Any]:  # fmt: skip
-    """portion-<i>.arrow for each portion, assignment.csv and card.json."""
+    """portion-<i>.arrow for each portion, assignment.csv and card.json; `signals` are what workers computed."""
     import numpy as np
 
     import dtm.disperse
     from dtm.foundations.signals import embed
 
     claim.empty()
-    signals = {}
+    signals = dict(signals)
     if embedding is not None:
-        signals["embedding"] = embed(examples, **embedding, seed=seed, threads=threads, progress=progress)
+        signals["embedding"] = embed(
+            examples, **embedding, signals=signals, seed=seed, threads=threads, progress=progress
+        )
     portions_N = dtm.disperse.assign(bound, examples, k, seed, signals)
     card = dtm.disperse.card(examples, portions_N, k, embedding=signals.get("embedding"), seed=seed)
     write_json(claim.output / "card.json", card)
@@ -168,6 +170,25 @@ def _write_quality(
         file.write("group,portion,id\n")
         for group, portion, row in crossing:
             file.write(f"{group},{portion},{ids[row].as_py()}\n")
+
+
+def cluster(
+    examples: Examples, count: int, seed: int, embedding: Mapping[str, Any], signals: Mapping[str, Any], claim: Claim,
+    threads: int, progress: Progress,
+) -> dict[str, Any]:  # fmt: skip
+    """groups.npy: the cluster of each row, int64 [N], by k-means of any sizes; families stay together."""
+    import numpy as np
+
+    import dtm.disperse
+    from dtm.foundations.signals import embed
+
+    claim.empty()
+    found = embed(examples, **embedding, signals=signals, seed=seed, threads=threads, progress=progress)
+    count = min(count, len(set(examples.column("family"))))
+    bound = registry("disperse").bind("kmeans", {"balanced": False, "restarts": 1})
+    groups_N = dtm.disperse.assign(bound, examples, count, seed, {"embedding": found})
+    np.save(claim.output / "groups.npy", groups_N)
+    return {"rows": len(examples), "clusters": count}
 
 
 def merge(

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import dtm.data as data
-import dtm.disperse
 import dtm.evaluate.tasks as tasks
 import dtm.merge.methods
 import dtm.recipes  # noqa: F401
@@ -20,7 +19,7 @@ from dtm.foundations.chat import Template, choose_template
 from dtm.foundations.errors import ConfigError, DtmError, MissingInput, several
 from dtm.foundations.models import Located, locate
 from dtm.foundations.registry import Bound, registry, unknown
-from dtm.foundations.signals import check_embedder
+from dtm.pipeline.check_disperse import check_disperse
 from dtm.pipeline.check_recipe import check_recipes
 from dtm.pipeline.check_search import check_search
 from dtm.pipeline.contamination import compared_tasks
@@ -75,9 +74,7 @@ def check(file: RunFile) -> Checked:
     sources = attempt(lambda: _sources(file))
     attempt(lambda: choose_template(_template(file), None, where=file.where("chat.template")))
     disperse = attempt(lambda: _bind("disperse", config.disperse, file))
-    if disperse is not None and "embedding" in disperse.method.needs:
-        where = file.where("disperse.embedder")
-        attempt(lambda: check_embedder(config.disperse.embedder, where=where))
+    errors += check_disperse(file, disperse)
     merge = attempt(lambda: _bind("merge", config.merge, file))
     attempt(lambda: _check_merge(file, merge))
     attempt(lambda: _check_model(file))

@@ -10,7 +10,7 @@ from dtm.foundations.models import free_bytes
 from dtm.pipeline.display import duration, size
 from dtm.pipeline.estimates import peak_disk
 from dtm.pipeline.rates import Rates
-from dtm.pipeline.steps import Record
+from dtm.pipeline.steps import Record, Work
 from dtm.pipeline.verbs import Run
 
 PROBE_STEPS = 5
@@ -105,13 +105,13 @@ def _probe(run: Run) -> float | None:
     import shutil
     import tempfile
 
-    works = [work for work in run.steps.planned if work.step.name == "train"]
-    if not works:
-        return None
     store = run.steps.store.root / "work"
     scratch = Path(tempfile.mkdtemp(prefix="probe-", dir=store))
     try:
         claim: Any = _Scratch(scratch)
+        works = [work for work in run.steps.planned if work.step.name == "train" and _readable(work, claim)]
+        if not works:
+            return None
         job = Job(
             "probe",
             works[0].function,
@@ -134,6 +134,11 @@ def _probe(run: Run) -> float | None:
         return None
     a_step = (times[-1] - times[0]) / (len(times) - 1)  # the first step warms up, and is not counted
     return result["input_tokens"] / result["steps"] / a_step
+
+
+def _readable(work: Work, claim: Any) -> bool:
+    """Whether the training's rows are there: portions that wait for a signal of the base are not."""
+    return Path(work.arguments(claim)["examples"]).exists()
 
 
 class _Scratch:

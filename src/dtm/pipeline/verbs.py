@@ -15,10 +15,9 @@ from dtm.foundations.files import text_digest
 from dtm.foundations.models import convert_gguf, prepare_base
 from dtm.foundations.registry import registry
 from dtm.foundations.seeds import derive
-from dtm.foundations.signals import check_embedder
 from dtm.foundations.store import Step
 from dtm.foundations.types import Model
-from dtm.pipeline import building, choosing, evaluating, joining, training
+from dtm.pipeline import building, choosing, evaluating, joining, signalling, training
 from dtm.pipeline.checks import Checked
 from dtm.pipeline.contamination import measure_overlap, to_drop
 from dtm.pipeline.rows import Rows, model_digest, rows_of
@@ -121,18 +120,15 @@ class Run:
                 f"{examples.count} rows cannot fill {k} portions", where=self.checked.file.where("disperse.k"),
                 mend=f"Set k to {examples.count} or less, or add data",
             )  # fmt: skip
-        settings: dict[str, Any] = {"k": k, **bound.key}
-        inputs = {"examples": examples.digest}
-        embedding = None
-        if "embedding" in bound.method.needs:
-            how = {"on": section.on, "dimensions": section.dimensions}
-            settings["embedding"] = {**how, "embedder": check_embedder(section.embedder).key}
-            embedding = {**how, "embedder": section.embedder}
+        signals = signalling.gather(self, section, bound, examples)
+        settings: dict[str, Any] = {"k": k, **bound.key, **signals.settings}
+        inputs = {"examples": examples.digest, **signals.inputs}
         seed = derive(self.seed, "disperse")
         artifact = self.steps.make(
             "disperse", f"{bound.method.name} into {k} portions", Step("disperse", settings, inputs, seed, version=2),
-            lambda claim: building.disperse(bound, examples.open(), k, seed, embedding, claim,
+            lambda claim: building.disperse(bound, examples.open(), k, seed, signals.embedding, signals.load(), claim,
                                             self.checked.threads, self.progress("disperse")),
+            heavy=signals.pending, needs=signalling.estimated(examples, k) if signals.pending else {},
         )  # fmt: skip
         self.cards["disperse"] = artifact
         self.portions = [

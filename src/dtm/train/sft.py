@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dtm.foundations.adapters import lora_config
 from dtm.foundations.errors import ConfigError, TrainingError
 from dtm.foundations.files import link, read_json, walk, write_json
 from dtm.foundations.models import load_model
@@ -60,7 +61,7 @@ def check(job: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> di
     """Build the config objects, so that a bad value is found before the first sub-model trains."""
     arguments(job, total_steps=1)
     if job["lora"] is not None:
-        _lora(job)
+        lora_config(job["lora"])
     return {}
 
 
@@ -102,7 +103,7 @@ def _trainer(job: dict[str, Any], data: Any, progress: Callable[[dict[str, Any]]
         if job["model"].get("quantization"):
             model = prepare_model_for_kbit_training(model)
         set_seed(job["adapter_seed"])
-        model = get_peft_model(model, _lora(job))
+        model = get_peft_model(model, lora_config(job["lora"]))
     set_seed(job["seed"])
     discard_broken(Path(job["scratch"]))
     watch = Watch(job["name"], progress, stamp, stop_after=job.get("probe", 0))
@@ -110,15 +111,6 @@ def _trainer(job: dict[str, Any], data: Any, progress: Callable[[dict[str, Any]]
     return SFTTrainer(
         model=model, args=config, train_dataset=data, processing_class=tokenizer, callbacks=[keep, watch]
     )
-
-
-def _lora(job: dict[str, Any]) -> Any:
-    from peft import LoraConfig
-
-    try:
-        return LoraConfig(**{"task_type": "CAUSAL_LM", **job["lora"]})
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"peft's LoraConfig refused the settings: {error}", where="train.lora") from error
 
 
 def _dataset(job: dict[str, Any]) -> tuple[Any, int, int]:

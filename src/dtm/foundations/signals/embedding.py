@@ -1,8 +1,9 @@
 """One unit vector a row: the words of its instruction or response, embedded and reduced.
 
 An embedder is a function `f(texts_N, threads, progress, *, settings) -> features [N, F]`, dense or scipy
-sparse, registered in `registry("embedder")`. `embed` reduces its features to their best-fitting subspace,
-in which inner products change least (Eckart and Young 1936), and scales rows to unit norm.
+sparse, registered in `registry("embedder")`; what it needs a model of the run for comes to it as an array.
+`embed` reduces its features to their best-fitting subspace, in which inner products change least (Eckart and
+Young 1936), and scales rows to unit norm.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from dtm.foundations.errors import ConfigError, DataError, MissingInput
+from dtm.foundations.errors import ConfigError, DataError, MethodError, MissingInput
 from dtm.foundations.registry import Bound, registry
 from dtm.foundations.seeds import derive32
-from dtm.foundations.signals import sentences, tfidf  # noqa: F401 - registers the embedders
+from dtm.foundations.signals import hidden, sentences, tfidf  # noqa: F401 - registers the embedders
 from dtm.foundations.signals.text import Side, texts
 from dtm.foundations.types import Examples
 
@@ -57,15 +58,17 @@ def embed(
     seed: int,
     threads: int = 1,
     progress: Progress | None = None,
+    signals: Mapping[str, np.ndarray] | None = None,
 ) -> np.ndarray:
     """Unit-norm rows float32 [N, D], D <= `dimensions`; a row with nothing to embed is zero.
 
     `on` takes all user turns, all assistant turns or both. Features of no more than `dimensions` columns
     are kept as they are; wider ones are projected on their top right singular vectors, signs fixed so that
     the largest component is positive. The result depends on `seed`, not on the number of BLAS threads.
+    `signals` [N, ...] are what the embedder declared to need, by name.
 
-    Raises MethodError or ConfigError on an unknown embedder or setting, DataError on features that are not
-    finite.
+    Raises MethodError or ConfigError on an unknown embedder or setting or a missing signal, DataError on
+    features that are not finite.
     """
     from threadpoolctl import threadpool_limits
 
@@ -73,11 +76,21 @@ def embed(
     if dimensions < 1:
         raise ConfigError(f"{dimensions} dimensions hold nothing", where="disperse.dimensions")
     words_N = texts(examples_N, on)
-    features_NF = bound(words_N, threads, progress)
+    features_NF = bound(words_N, threads, progress, **_needs(bound, signals or {}))
     with threadpool_limits(1, user_api="blas"):
         reduced_ND = _reduce(features_NF, dimensions, seed)
     blank_N = np.array([not text.strip() for text in words_N], bool)
     return _unit(reduced_ND, blank_N)
+
+
+def _needs(bound: Bound, signals: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    if missing := [name for name in bound.method.needs if name not in signals]:
+        raise MethodError(
+            f"the embedder {bound.method.name!r} needs the signal {missing[0]!r}",
+            where="disperse.embedder",
+            mend="A run computes it; in Python hand it to `embed` as `signals`",
+        )
+    return {name: signals[name] for name in bound.method.needs}
 
 
 def zero_rows(embedding_ND: np.ndarray) -> int:

@@ -1,0 +1,171 @@
+"""What a dispersing method needs of the base: signals, each a step of the store that a worker does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import dtm.disperse
+from dtm.disperse.gradient import check_number
+from dtm.foundations.registry import Bound
+from dtm.foundations.seeds import derive, derive32
+from dtm.foundations.signals import check_embedder
+from dtm.foundations.store import Artifact, Claim, Step
+from dtm.pipeline import building
+from dtm.pipeline.rows import Rows
+from dtm.pipeline.steps import Work
+
+if TYPE_CHECKING:
+    from dtm.pipeline.verbs import Run
+
+PLACE = "dtm.foundations.signals"
+LOSSES, HIDDEN = f"{PLACE}.losses:losses", f"{PLACE}.hidden:hidden"
+BY_ROW, BY_GROUP = f"{PLACE}.gradients:row_gradients", f"{PLACE}.gradients:group_gradients"
+JOBS = {  # by signal: the step's name, and its worker's function
+    "loss": ("losses", LOSSES), "loss_profile": ("losses", LOSSES), "hidden": ("hidden", HIDDEN),
+    "gradient": ("row_gradients", BY_ROW), "source_gradient": ("group_gradients", BY_GROUP),
+    "cluster_gradient": ("group_gradients", BY_GROUP),
+}  # fmt: skip
+SKETCH = {
+    "row_gradients": 512,
+    "group_gradients": 8192,
+}  # numbers that a gradient is projected to, if not said
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What was computed, by the signal's name, and how the rows are embedded, if they are."""
+
+    made: Mapping[str, Artifact] = field(default_factory=dict)
+    embedding: Mapping[str, Any] | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether some of it is only planned."""
+        return any(one.pending for one in self.made.values())
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The part of a step's key that says what was computed."""
+        return {f"signal {name}": one.digest for name, one in self.made.items()}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The part of a step's key that says how rows are embedded."""
+        if self.embedding is None:
+            return {}
+        return {"embedding": {**self.embedding, "embedder": check_embedder(self.embedding["embedder"]).key}}
+
+    def load(self) -> dict[str, Any]:
+        """The arrays by name, memory-mapped."""
+        import numpy as np
+
+        from dtm.foundations.signals.grouped import Grouped
+
+        found: dict[str, Any] = {}
+        for name, one in self.made.items():
+            if one.manifest["step"] == "group_gradients":
+                files = [np.load(one.folder / f"{part}.npy") for part in ("groups", "gradients")]
+                found[name] = Grouped(*files)
+            else:
+                found[name] = np.load(one.folder / f"{name}.npy", mmap_mode="r")
+        return found
+
+
+def gather(run: Run, section: Any, bound: Bound, examples: Rows) -> Signals:
+    """All that the method needs beside counts, with these settings: computed, or found in the store."""
+    needs = dtm.disperse.needed(bound)
+    if "source_gradient" in needs:
+        check_number(len(examples.open().table.column("source").unique()), section.k, "given")
+    embedding = None
+    if "embedding" in needs or "cluster_gradient" in needs:
+        embedding = {"on": section.on, "dimensions": section.dimensions, "embedder": section.embedder}
+        needs = (*needs, *check_embedder(section.embedder).method.needs)
+    first = _make(
+        run, section, examples, [name for name in needs if name in JOBS and name != "cluster_gradient"]
+    )
+    signals = Signals(first, embedding)
+    if "cluster_gradient" not in needs:
+        return signals
+    clusters = _clusters(run, section, examples, signals)
+    last = _make(run, section, examples, ["cluster_gradient"], clusters)
+    return Signals(last)  # which hold all that the embedding said
+
+
+def estimated(rows: Rows, k: int) -> dict[str, Any]:
+    """In planning, what dispersing would state: portions of equal size."""
+    counts = {"rows": rows.count, "tokens": rows.tokens, "trained_tokens": rows.trained_tokens}
+    each = [
+        {name: count * (part + 1) // k - count * part // k for name, count in counts.items()}
+        for part in range(k)
+    ]
+    return {"rows": rows.count, "each": each}
+
+
+def _make(
+    run: Run, section: Any, examples: Rows, names: Iterable[str], clusters: Artifact | None = None
+) -> dict[str, Artifact]:
+    """The artifact of each signal; two that one step computes share it."""
+    works = {name: _work(run, section, examples, name, clusters) for name in names}
+    distinct = {work.step.key: work for work in works.values()}
+    made = dict(zip(distinct, run.steps.make_all(list(distinct.values())), strict=True))
+    return {name: made[work.step.key] for name, work in works.items()}
+
+
+def _work(run: Run, section: Any, examples: Rows, name: str, clusters: Artifact | None) -> Work:
+    checked, base = run.checked, run.base()
+    step_name, function = JOBS[name]
+    options = {
+        key: value for key, value in checked.config.model.items() if key not in ("dtype", "quantization")
+    }
+    own, rows = _settings(run, section, examples, step_name)
+    inputs = {"base": base.digest, "examples": examples.digest}
+    if clusters is not None:
+        inputs["groups"] = clusters.digest
+    seed = derive(run.seed, "signals", step_name) if step_name in SKETCH else None
+    step = Step(step_name, {**own, "model": options}, inputs, seed, checked.numerics)
+
+    def arguments(claim: Claim) -> dict[str, Any]:
+        groups = None if clusters is None else str(clusters.folder / "groups.npy")
+        return {
+            **own, "model": str(base.folder), "examples": str(examples.file), "options": options, "seed": seed,
+            "groups": groups, "output": str(claim.output), "scratch": str(claim.scratch),
+            "device": checked.device, "threads": checked.threads,
+        }  # fmt: skip
+
+    label = {"losses": "base loss", "hidden": "base hidden states"}.get(step_name, "gradients")
+    needs = {"rows": rows}
+    if step_name == "row_gradients":
+        needs["disk"] = 4 * rows * own["dimensions"]
+    return Work(label, f"{rows:,} rows", step, function, arguments, needs)
+
+
+def _settings(run: Run, section: Any, examples: Rows, step_name: str) -> tuple[dict[str, Any], int]:
+    """What a signal's job reads of the run file, and about how many rows it will see."""
+    if step_name == "hidden":
+        return {"on": section.on}, examples.count
+    if step_name not in SKETCH:
+        return {}, examples.count
+    train, gradients = run.checked.train, section.gradients
+    own = {
+        "lora": train.lora and dict(train.lora), "dimensions": gradients.sketch or SKETCH[step_name],
+        "adapter_seed": derive32(run.seed, "adapter") if train.lora else None,
+    }  # fmt: skip
+    if step_name == "row_gradients":
+        return own, examples.count
+    sources = gradients.clusters if section.own.get("sources") == "discovered" else len(run.checked.sources)
+    return {**own, "rows": gradients.rows}, min(examples.count, gradients.rows * sources)
+
+
+def _clusters(run: Run, section: Any, examples: Rows, signals: Signals) -> Artifact:
+    """Fine clusters of the embedding, which stand for sources where the data names none."""
+    count, seed = section.gradients.clusters, derive(run.seed, "clusters")
+    inputs = {"examples": examples.digest, **signals.inputs}
+    step = Step("clusters", {"clusters": count, **signals.settings}, inputs, seed)
+    return run.steps.make(
+        "clusters", f"{count} stand for sources", step,
+        lambda claim: building.cluster(examples.open(), count, seed, dict(signals.embedding or {}), signals.load(),
+                                       claim, run.checked.threads, run.progress("clusters")),
+        heavy=signals.pending, needs={"rows": examples.count},
+    )  # fmt: skip
