@@ -11,6 +11,7 @@ from typing import Any
 from dtm.foundations.files import read_json
 from dtm.foundations.store import Artifact, versions
 from dtm.pipeline.evaluating import DevScore, dev_metric
+from dtm.pipeline.kept import growing, sentences
 from dtm.pipeline.made import Part, described
 from dtm.pipeline.verbs import Run
 
@@ -35,6 +36,7 @@ def assemble(
         "results": {**_results(run, models, evaluated), "choices": run.choices, "dev": _dev(run, on_dev)},
         "data": _data(run),
         "portions": _portions(run),
+        "growing": growing(run.cards, run.steps.trained()),
         "curves": _curves(models),
         "merge": _merge(models),
         "stages": _stages(run),
@@ -45,7 +47,8 @@ def assemble(
 
 def _notes(run: Run) -> list[str]:
     """What a reader of the scores must know of this run besides them."""
-    notes = []
+    grown = growing(run.cards, run.steps.trained())
+    notes = sentences(grown) if grown else []
     if run.checked.config.model.get("quantization"):
         notes.append(
             "The base was quantised for training alone: merged and evaluated were unquantised weights."
