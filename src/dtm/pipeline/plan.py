@@ -64,7 +64,7 @@ def show(result: dict[str, Any], console: Any) -> None:
         )  # fmt: skip
     console.print(table)
     if result["growing"]:
-        console.print(" ".join(sentences(result["growing"])))
+        console.print(" ".join(sentences(result["growing"])), soft_wrap=True)
     totals = result["totals"]
     time = totals["training_seconds"]
     words = [f"{totals['redo']} steps to do, {totals['reuse']} reused or done."]
