@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+import dtm
 from dtm.foundations.files import sha256, walk
+from dtm.foundations.launch import LocalLauncher
 from dtm.foundations.types import Examples, canonical_id
+from dtm.pipeline.kept import sentences
 from dtm.report import validate
-from tests.pipeline.conftest import EXEMPT, RUN, dtm, write_run
+from tests.pipeline.conftest import EXEMPT, RUN, write_run
 
 BY_SOURCE = RUN.replace("{method: kmeans, k: 2, dimensions: 8, on: both}", "{method: by_source, k: 2}")
 LENGTHS = RUN.replace("{method: kmeans, k: 2, dimensions: 8, on: both}", "{method: by_length, k: 3}")
@@ -60,11 +63,18 @@ def colours(path: Path, count: int, start: int = 500) -> Path:
 
 
 @pytest.fixture(scope="module")
-def first(inputs, tmp_path_factory) -> Path:
+def warm(tmp_path_factory):
+    """Settings for runs in this process, which share one worker."""
+    launcher = LocalLauncher(workers=1, threads=1, log=tmp_path_factory.mktemp("workers") / "workers.log")
+    yield {"launcher": launcher, "quiet": True}
+    launcher.close()
+
+
+@pytest.fixture(scope="module")
+def first(inputs, warm, tmp_path_factory) -> Path:
     """The folder that holds `run/`, whose portion 0 is the sums and whose portion 1 the colours."""
     out = tmp_path_factory.mktemp("first")
-    done = dtm("run", write_run(inputs, out, BY_SOURCE))
-    assert done.returncode == 0, done.stderr
+    dtm.run(write_run(inputs, out, BY_SOURCE), [f"output_dir={out}/run"], **warm)
     return out
 
 
@@ -79,20 +89,20 @@ def copied(first, tmp_path) -> Path:
     return out
 
 
-def test_only_the_portion_that_new_rows_joined_trains_and_the_whole_is_as_from_scratch(copied):
+def test_only_the_portion_that_new_rows_joined_trains_and_the_whole_is_as_from_scratch(copied, warm):
     """New rows of a known source, and one known row among them; then the same file over an empty store."""
     out, run, new = copied, copied / "run", copied / "run-extended"
     colours(out / "more.jsonl", 12)
     with open(out / "more.jsonl", "a") as file:
         file.write((out / "colours.jsonl").read_text().splitlines()[0] + "\n")
     shutil.move(out / "more.jsonl", (out / "new").mkdir() or out / "new" / "colours.jsonl")
-    plan = dtm("extend", run, out / "new" / "colours.jsonl", "--dry-run")
-    assert plan.returncode == 0, plan.stderr
-    assert "trained: 1" in plan.stdout
-    assert "reused: 0" in plan.stdout
+    plan = dtm.extend(run, out / "new" / "colours.jsonl", dry_run=True, **warm)
+    assert sentences(plan["growing"])[-1] == "Sub-models reused: 0; trained: 1."
+    assert {one["step"]: one["reused"] for one in plan["steps"] if one["kind"] == "train"} == {
+        "submodel-0": True, "submodel-1": False,
+    }  # fmt: skip
 
-    done = dtm("extend", run, out / "new" / "colours.jsonl")
-    assert done.returncode == 0, done.stderr
+    dtm.extend(run, out / "new" / "colours.jsonl", **warm)
     before, after, told = assignment(run), assignment(new), results(new)["growing"]
     assert {one: after[one] for one in before} == before
     joined = {one: number for one, number in after.items() if one not in before}
@@ -112,16 +122,14 @@ def test_only_the_portion_that_new_rows_joined_trains_and_the_whole_is_as_from_s
     assert len(held) + len(after) == len(held_before) + len(before) + 12
 
     shutil.rmtree(run)  # the new run stands without the old one
-    again = dtm("run", new / "run.yaml", "-s", f"store={out}/empty", "-s", f"output_dir={out}/scratch")
-    assert again.returncode == 0, again.stderr
+    dtm.run(new / "run.yaml", [f"store={out}/empty", f"output_dir={out}/scratch"], **warm)
     assert "done" in steps(out / "scratch")["submodel-0"]
     grown, scratch = content(new), content(out / "scratch")
     grown.pop("kept.csv")
     assert grown == scratch
-    assert dtm("attribute", new).returncode == 0
 
 
-def test_removed_rows_are_in_no_portion_no_dev_and_no_text_and_the_others_keep_their_sub_model(copied):
+def test_removed_rows_are_in_no_portion_no_dev_and_no_text_and_the_others_keep_their_sub_model(copied, warm):
     """One row of a portion, one of dev; then a row that was gone cannot come back with new data."""
     out, run, new = copied, copied / "run", copied / "gone"
     before, held = assignment(run), dev_ids(out, run)
@@ -131,8 +139,7 @@ def test_removed_rows_are_in_no_portion_no_dev_and_no_text_and_the_others_keep_t
     (out / "ids.txt").write_text(
         f'id,source,portion\n{trained},"colours",1\n' + json.dumps({"id": dev}) + "\n"
     )
-    done = dtm("extend", run, "--remove", out / "ids.txt", "--output-dir", new)
-    assert done.returncode == 0, done.stderr
+    dtm.extend(run, remove=out / "ids.txt", output_dir=new, **warm)
     after = assignment(new)
     assert after == {one: portion for one, portion in before.items() if one != trained}
     assert dev_ids(out, new) == held - {dev}
@@ -151,22 +158,19 @@ def test_removed_rows_are_in_no_portion_no_dev_and_no_text_and_the_others_keep_t
     colours(out / "back.jsonl", 2)
     with open(out / "back.jsonl", "a") as file:
         file.write(json.dumps(rows[0]) + "\n")
-    done = dtm("extend", new, out / "back.jsonl", "--new", "portion", "--dry-run")
-    assert done.returncode == 0, done.stderr
+    plan = dtm.extend(new, [{"path": out / "back.jsonl"}], new="portion", dry_run=True, **warm)
     assert trained not in (out / "gone-extended" / "kept.csv").read_text()
-    assert "reused: 0, 1; trained: 2" in done.stdout
-    assert "form portion 2" in done.stdout
+    first, last = sentences(plan["growing"])
+    assert "2 new rows form portion 2" in first
+    assert last == "Sub-models reused: 0, 1; trained: 2."
 
 
-def test_a_portion_that_is_gone_leaves_the_sub_models_of_the_others_as_they_are(copied):
+def test_a_portion_that_is_gone_leaves_the_sub_models_of_the_others_as_they_are(copied, warm):
     """Portion 0 of 2 goes: portion 1 becomes 0 and keeps its seeds, its rows and so its sub-model, also later."""
     out, run, new = copied, copied / "run", copied / "one"
     ids = [one for one, portion in assignment(run).items() if portion == 0]
     (out / "ids.txt").write_text("\n".join(ids))
-    done = dtm(
-        "extend", run, "--remove", out / "ids.txt", "--output-dir", new, "-s", "evaluate.models=[merged]"
-    )
-    assert done.returncode == 0, done.stderr
+    dtm.extend(run, remove=out / "ids.txt", output_dir=new, settings=["evaluate.models=[merged]"], **warm)
     assert set(assignment(new).values()) == {0}
     assert weights(new, 0) == weights(run, 1)
     assert steps(new)["submodel-0"] == "reused"
@@ -174,9 +178,20 @@ def test_a_portion_that_is_gone_leaves_the_sub_models_of_the_others_as_they_are(
     assert (told["gone"], told["portions"][0]["was"]) == ([0], 1)
     assert (new / "portions" / "assignment.csv").read_text().startswith("id,source,portion,lineage\n")
     colours(out / "more.jsonl", 5)
-    plan = dtm("extend", new, out / "more.jsonl", "--new", "portion", "--dry-run")
-    assert plan.returncode == 0, plan.stderr
-    assert "reused: 0; trained: 1" in plan.stdout
+    plan = dtm.extend(new, out / "more.jsonl", new="portion", dry_run=True, **warm)
+    assert sentences(plan["growing"])[-1] == "Sub-models reused: 0; trained: 1."
+
+
+def test_the_command_shows_the_plan(first, monkeypatch, capsys):
+    from dtm import cli
+
+    colours(first / "more.jsonl", 3)
+    monkeypatch.setattr("sys.argv", ["dtm", "extend", str(first / "run"), str(first / "more.jsonl"), "--new",
+                                     "portion", "--output-dir", str(first / "apart"), "--dry-run"])  # fmt: skip
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert not left.value.code
+    assert "3 new rows form portion 2. Sub-models reused: 0, 1; trained: 2." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
@@ -236,17 +251,18 @@ def test_a_run_that_never_finished_and_files_that_hold_no_portions_are_told(firs
         read_kept(tmp_path / "nowhere")
 
 
-def test_a_split_of_ones_own_is_kept_and_its_numbers_may_have_gaps(inputs, tmp_path):
+def test_a_split_of_ones_own_is_kept_and_its_numbers_may_have_gaps(inputs, warm, tmp_path):
     """`keep` takes a CSV file; k is what it holds, and rows that it lacks join by the method's rule."""
     path = write_run(inputs, tmp_path, LENGTHS)
-    assert dtm("disperse", path).returncode == 0
+    dtm.run(path, [f"output_dir={tmp_path}/run"], until="disperse", **warm)
     by_length = assignment(tmp_path / "run")
     known = [one for number, one in enumerate(by_length) if number % 4]
     (tmp_path / "split.csv").write_text(
         "id,portion\n" + "".join(f"{one},{by_length[one] * 5}\n" for one in known)
     )
     text = LENGTHS.replace("k: 3}", "keep: split.csv}").replace("output_dir: run", "output_dir: kept")
-    assert dtm("disperse", write_run(inputs, tmp_path, text)).returncode == 0
+    path = write_run(inputs, tmp_path, text)
+    dtm.run(path, [f"output_dir={tmp_path}/kept"], until="disperse", **warm)
     after, told = assignment(tmp_path / "kept"), results(tmp_path / "kept")
     assert {one: after[one] for one in known} == {one: by_length[one] for one in known}
     assert set(after) == set(by_length)

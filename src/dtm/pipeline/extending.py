@@ -13,6 +13,7 @@ from typing import Any
 from dtm.config import RunFile
 from dtm.foundations.errors import ConfigError, DataError, MissingInput
 from dtm.foundations.files import read_json, write_text
+from dtm.foundations.launch import LocalLauncher
 from dtm.foundations.store import Step, Store
 from dtm.foundations.types import Examples
 from dtm.foundations.yaml import Document, assign
@@ -68,13 +69,14 @@ def extend(
     dry_run: bool = False,
     quiet: bool = False,
     command: str = "",
+    launcher: LocalLauncher | None = None,
 ) -> dict[str, Any]:
     """Run a finished run's file again with `data` added and the rows of the ids in the file `remove` taken out.
 
     Known rows stay in their portions; new ones `join` them or form a `portion`. Only sub-models whose rows
     changed train. Goes into a folder of its own, by default RUN-extended, and returns what `dtm.run` does, or
-    with `dry_run` the plan. Raises DtmError before work: for what is no run with portions, unknown ids, data without
-    a new row, or when nothing of RUN would be left.
+    with `dry_run` the plan; `launcher` as there. Raises DtmError before work: for what is no run with portions,
+    unknown ids, data without a new row, or when nothing of RUN would be left.
     """
     folder = Path(run_folder).expanduser().absolute()
     extension = _planned(folder, _listed(data), remove, new, output_dir, settings)
@@ -87,7 +89,7 @@ def extend(
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "run.yaml", file.document.text)
     extension.write(out)
-    return run(file, dry_run=dry_run, quiet=quiet, command=command)
+    return run(file, dry_run=dry_run, quiet=quiet, command=command, launcher=launcher)
 
 
 def _listed(data: Data | Sequence[Data]) -> list[dict[str, Any]]:
