@@ -1,6 +1,7 @@
 """dtm: instruction tuning as disperse, train, merge - measured against every honest alternative.
 
     dtm.run("run.yaml")                          # what `dtm run` does; returns the content of results.json
+    dtm.extend("runs/first", "more.jsonl")       # the same with more data or less; only what changed trains
     dtm.attribute("runs/first")                  # which portion costs or helps which benchmark
     dtm.study("study.yaml")                      # what `dtm study` does; returns the content of study.json
     dtm.merge("merge.yaml", "out")               # what `dtm merge` does; `dtm.merge` is the merging package too
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 _PLACES = {
     "run": "dtm.pipeline",
     "attribute": "dtm.pipeline.attribute",
+    "extend": "dtm.pipeline.extending",
     "DtmError": "dtm.foundations.errors",
     "Examples": "dtm.foundations.types",
     "Model": "dtm.foundations.types",
@@ -25,7 +27,18 @@ _PLACES = {
 }
 # A function beside a package of its name would be hidden by it or hide it, so the package itself is callable.
 _PACKAGES = ("merge", "study")
-__all__ = ["DtmError", "Examples", "Model", "Store", "__version__", "attribute", "merge", "run", "study"]
+__all__ = [
+    "DtmError",
+    "Examples",
+    "Model",
+    "Store",
+    "__version__",
+    "attribute",
+    "extend",
+    "merge",
+    "run",
+    "study",
+]
 
 
 def __getattr__(name: str) -> Any:

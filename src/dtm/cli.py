@@ -126,6 +126,33 @@ def merge(
 
 
 @app.command()
+def extend(
+    run_folder: Annotated[Path, typer.Argument(help="A finished run's output_dir.", metavar="RUN")],
+    data: Annotated[list[str], typer.Argument(help="Data files to add.", metavar="[DATA]...")] = [],  # noqa: B006
+    remove: Annotated[
+        Path | None, typer.Option(metavar="IDS.txt", help="A file of row ids to take out of the data.")
+    ] = None,
+    new: Annotated[str, typer.Option(help="New rows `join` the portions, or form a `portion`.")] = "join",
+    output_dir: Annotated[Path | None, typer.Option(help="A new folder; RUN-extended by default.")] = None,
+    settings: Setting = [],  # noqa: B006
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be done, and why, and train nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Run again with more data or less: known rows stay in their portions, and only changed sub-models train."""
+    from dtm.pipeline.extending import extend as extend_run
+
+    command = shlex.join(["dtm", *sys.argv[1:]])
+    results = extend_run(run_folder, data, remove=remove, new=new, output_dir=output_dir, settings=settings,
+                         dry_run=dry_run, quiet=as_json, command=command)  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps(results, indent=2, sort_keys=True))
+    else:
+        _show(results, dry_run)
+
+
+@app.command()
 def attribute(
     run_folder: Annotated[Path, typer.Argument(help="A run's output_dir.", metavar="RUN")],
     as_json: Json = False,

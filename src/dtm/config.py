@@ -67,10 +67,16 @@ class Gradients(Section):
 
 
 class Disperse(_Method):
-    """`embedder`, `on`, `dimensions`: for methods that work on embeddings; `gradients` for those on gradients."""
+    """`embedder`, `on`, `dimensions`: for methods that work on embeddings; `gradients` for those on gradients.
+
+    `keep`: a finished run's folder; its rows stay in its portions. `new`: rows that it lacks `join` these, or form
+    a `portion` of their own.
+    """
 
     method: str = "random"
     k: int = Field(default=4, ge=1)
+    keep: str | None = None
+    new: Literal["join", "portion"] = "join"
     embedder: str | dict[str, Any] = "tfidf"
     on: Literal["instruction", "response", "both"] = "both"
     dimensions: int = Field(default=256, ge=2)
@@ -166,7 +172,7 @@ class Launch(Section):
 
 
 class Config(Section):
-    """A whole run file."""
+    """A whole run file. `remove` names a file of row ids that are taken out of the data."""
 
     recipe: Recipe = Recipe(name="disperse_then_merge")
     baselines: list[Recipe] = []
@@ -175,6 +181,7 @@ class Config(Section):
     chat: Chat = Chat()
     data: list[dict[str, Any]] = Field(min_length=1)
     decontaminate: Decontaminate | None = None
+    remove: str | None = None
     dev: Dev = Dev()
     disperse: Disperse = Disperse()
     train: Train = Train()

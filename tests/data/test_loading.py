@@ -238,3 +238,47 @@ def test_places_say_where_each_kept_row_and_its_repeats_stood(tmp_path, write):
     ids = examples.column("id")
     found = read_places(tmp_path / "places.arrow", ids)
     assert [found[one] for one in ids] == [("a.jsonl", 1), ("a.jsonl", 3), ("b.jsonl", 2), ("b.jsonl", 2)]
+
+
+def test_removed_rows_and_their_copies_go_and_nothing_takes_their_place(write, loaded):
+    """`limit`, `fraction` and `weight` choose as before; what a removed row says is written nowhere."""
+    write("a.jsonl", [pair(f"question {n}") for n in range(20)])
+    write(
+        "b.jsonl", [pair(f"question {n}") for n in range(5)] + [pair("other"), {"instruction": "no answer"}]
+    )
+    entries = [{"path": "a.jsonl", "limit": 10, "weight": 2.5}, {"path": "b.jsonl"}]
+    before, _, _ = loaded(*entries)
+    gone = {
+        next(one for one in before.column("id") if "#2" in one).split("#")[0],
+        canonical_id(chat("other")),
+    }
+    after, card, dropped = loaded(*entries, removed=gone)
+    assert after.column("id") == [one for one in before.column("id") if one.split("#")[0] not in gone]
+    assert len(after) == len(before) - 4
+    told = {row["id"]: row for row in dropped if row["reason"] == "removed"}
+    assert set(told) == gone
+    assert told[canonical_id(chat("other"))] == {"file": "b.jsonl", "line": 6, "reason": "removed", "row": "",
+                                                 "source": "b", "id": canonical_id(chat("other"))}  # fmt: skip
+    assert card["reasons"]["removed"] == 2
+    adds_up(card)
+    for one in card["sources"]:
+        adds_up(one)
+
+
+def test_a_second_copy_of_a_removed_row_is_not_written_aside(write, loaded):
+    write("a.jsonl", [pair("secret"), pair("open")])
+    write("b.jsonl", [pair("secret"), pair("open")])
+    gone = {canonical_id(chat("secret"))}
+    examples, card, dropped = loaded({"path": "a.jsonl"}, {"path": "b.jsonl"}, removed=gone)
+    assert [one[0]["content"] for one in examples.column("messages")] == ["open"]
+    assert "secret" not in json.dumps(dropped)
+    assert len(dropped) == 3
+    adds_up(card)
+
+
+def test_a_file_whose_rows_were_all_removed_is_no_useless_file(write, loaded):
+    write("a.jsonl", [pair("secret")])
+    write("b.jsonl", [pair("open")])
+    gone = {canonical_id(chat("secret"))}
+    examples, _, _ = loaded({"path": "a.jsonl"}, {"path": "b.jsonl"}, removed=gone)
+    assert len(examples) == 1

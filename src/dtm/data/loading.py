@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,7 +20,7 @@ from dtm.foundations.errors import DataError, DtmError, several
 from dtm.foundations.types import SCHEMA, Examples, canonical_id
 
 SHOWN = 500  # characters of a dropped row that are kept aside
-DUPLICATE = "duplicate"
+DUPLICATE, REMOVED = "duplicate", "removed"
 
 Progress = Callable[[int, int], None]
 Places = dict[bytes, tuple[str, int]]  # digest of the messages -> file and line where they stood first
@@ -40,8 +40,8 @@ class Tally:
         return self.reasons.total()
 
     def useless(self) -> DtmError | None:
-        """The error for a file in which no row can be used; duplicates can."""
-        if self.read > self.dropped or self.reasons[DUPLICATE]:
+        """The error for a file in which no row can be used; duplicates and removed rows can."""
+        if self.read > self.dropped or self.reasons[DUPLICATE] or self.reasons[REMOVED]:
             return None
         if not self.read:
             return DataError("the file holds no row", where=self.file)
@@ -70,10 +70,13 @@ def load(
     progress: Progress | None = None,
     *,
     places: Path | None = None,
+    removed: Set[str] = frozenset(),
 ) -> tuple[Examples, dict[str, Any]]:
     """All rows of the sources that can be used, and the card; unusable ones go to `dropped` (JSON Lines).
 
     Where each kept row stood goes to `places`, an Arrow file of id, file and line: for who drops rows later.
+    Rows of the ids `removed`, and their repeats, are left out after `fraction`, `limit` and `weight` were
+    met, so that no other row takes their place; what they say is written nowhere.
 
     For every source, read = kept + dropped + left_out, and rows = kept + repeated. `dropped` counts
     duplicates too; `left_out` are usable rows that `fraction` and `limit` did not take; `repeated`
@@ -88,13 +91,18 @@ def load(
     with open(dropped, "w", encoding="utf-8", errors="backslashreplace") as aside:
         for source in sources:
             found: Places = {}
-            table, of_files = _read(source, taken, found, aside, tell)
-            kept = chosen(table, seed, source.source, fraction=source.fraction, limit=source.limit)
-            copies = repeats(kept, seed, source.source, weight=source.weight)
+            table, of_files = _read(source, taken, found, aside, tell, removed)
+            whole = chosen(table, seed, source.source, fraction=source.fraction, limit=source.limit)
+            kept, *copies = (
+                _without(part, removed)
+                for part in (whole, *repeats(whole, seed, source.source, weight=source.weight))
+            )
+            _tell_removed(whole, removed, found, of_files, source, aside)
             tables += [kept, *copies]
-            cards.append(_card(source, of_files, len(table), len(kept), sum(map(len, copies))))
+            left_out = len(table) - len(whole)
+            cards.append(_card(source, of_files, left_out, len(kept), sum(map(len, copies))))
             tallies += of_files
-            taken |= found if len(kept) == len(table) else _placed(kept, found)
+            taken |= found if not left_out else _placed(whole, found)
     errors = [error for tally in tallies if (error := tally.useless())]
     if errors:
         raise several(errors)
@@ -125,16 +133,51 @@ def _write_places(taken: Places, path: Path) -> None:
         writer.write_table(table)
 
 
+def _without(table: pa.Table, removed: Set[str]) -> pa.Table:
+    """The rows whose family is none of the removed ids."""
+    import pyarrow.compute as pc
+
+    if not removed:
+        return table
+    return table.filter(
+        pc.invert(pc.is_in(table["family"], value_set=pa.array(sorted(removed), pa.string())))
+    )
+
+
+def _tell_removed(
+    whole: pa.Table, removed: Set[str], places: Places, tallies: list[Tally], source: Source, aside: TextIO
+) -> None:
+    """Count the removed rows in their files, and write aside where they stood, with their ids alone."""
+    by_file = {tally.file: tally for tally in tallies}
+    for identity in whole["id"].to_pylist() if removed else ():
+        if identity in removed:
+            file, line = places[bytes.fromhex(identity)]
+            by_file[file].reasons[REMOVED] += 1
+            record = {
+                "file": file,
+                "line": line,
+                "reason": REMOVED,
+                "row": "",
+                "source": source.source,
+                "id": identity,
+            }
+            aside.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
 def _read(
-    source: Source, taken: Places, places: Places, aside: TextIO, tell: Progressing
+    source: Source, taken: Places, places: Places, aside: TextIO, tell: Progressing, removed: Set[str]
 ) -> tuple[pa.Table, list[Tally]]:
-    """The usable rows of a source that neither it nor `taken` had before; `places` gets where they stand."""
+    """The usable rows of a source that neither it nor `taken` had before; `places` gets where they stand.
+
+    Of a second copy of a removed row nothing is written aside but its place.
+    """
     builder, tallies = Builder(source.source), []
     for file, form in source.opened():
         tally = Tally(file.name, form.name)
         tallies.append(tally)
         for line, row in file.rows(tell):
             tally.read += 1
+            identity = ""
             try:
                 if isinstance(row, BrokenRow):
                     raise Unusable(row.reason, row.detail)
@@ -147,19 +190,24 @@ def _read(
                 places[key] = (file.name, line)
             except Unusable as why:
                 tally.reasons[why.reason] += 1
-                aside.write(_aside(file.name, line, source.source, str(why), row))
+                text = "" if identity in removed else _text(row)
+                aside.write(_aside(file.name, line, source.source, str(why), text))
     return builder.table(), tallies
 
 
-def _aside(file: str, line: int, source: str, reason: str, row: Any) -> str:
-    """A line of dropped.jsonl; `row` is the row as text, and ends in `...` where it was cut."""
-    try:
-        text = row.text if isinstance(row, BrokenRow) else json.dumps(row, ensure_ascii=False, default=str)
-    except RecursionError:
-        text = "(nested too deep to show)"
+def _aside(file: str, line: int, source: str, reason: str, text: str) -> str:
+    """A line of dropped.jsonl; `row` is the row's text, and ends in `...` where it was cut."""
     text = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
     record = {"file": file, "line": line, "reason": reason, "row": text, "source": source}
     return json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def _text(row: Any) -> str:
+    """A row of a file as text."""
+    try:
+        return row.text if isinstance(row, BrokenRow) else json.dumps(row, ensure_ascii=False, default=str)
+    except RecursionError:
+        return "(nested too deep to show)"
 
 
 def _placed(kept: pa.Table, places: Places) -> Places:
@@ -168,14 +216,14 @@ def _placed(kept: pa.Table, places: Places) -> Places:
     return {key: places[key] for key in keys}
 
 
-def _card(source: Source, tallies: list[Tally], usable: int, kept: int, repeated: int) -> dict[str, Any]:
+def _card(source: Source, tallies: list[Tally], left_out: int, kept: int, repeated: int) -> dict[str, Any]:
     reasons = sum((tally.reasons for tally in tallies), Counter[str]())
     files = [
         {"file": one.file, "format": one.format, "read": one.read, "dropped": one.dropped} for one in tallies
     ]
     card = {"source": source.source, "license": source.license, "files": files,
             "read": sum(one.read for one in tallies), "kept": kept, "dropped": reasons.total(),
-            "duplicates": reasons[DUPLICATE], "left_out": usable - kept, "repeated": repeated,
+            "duplicates": reasons[DUPLICATE], "left_out": left_out, "repeated": repeated,
             "rows": kept + repeated, "reasons": dict(sorted(reasons.items())),
             "ignored_files": list(source.ignored)}  # fmt: skip
     return {**card, "commit": source.hub.commit} if source.hub else card

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from dtm.disperse.balance import Balance, assign_even, weights_of
+from dtm.disperse.joining import nearest
 from dtm.disperse.lloyd import best_fit, free_step
 from dtm.disperse.sphere import blocks, similarities, threads, unit_rows
 from dtm.foundations.registry import registry
@@ -17,7 +18,7 @@ from dtm.foundations.settings import Count, Positive
 from dtm.foundations.types import Examples
 
 
-@registry("disperse").register("birch", needs=("embedding", "rows", "tokens"))
+@registry("disperse").register("birch", needs=("embedding", "rows", "tokens"), join=nearest)
 def birch(
     examples_N: Examples,
     k: int,

@@ -6,19 +6,29 @@ the higher the harder. Bengio et al. 2009, "Curriculum learning", orders rows so
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from dtm.disperse.fields import numbers
+from dtm.disperse.joining import beside
 from dtm.disperse.lengths import unrendered
 from dtm.disperse.runs import cut
 from dtm.foundations.registry import registry
 from dtm.foundations.types import Examples
 
 
+def join(
+    examples_N: Examples, before_N: np.ndarray, k: int, *, by: str, loss: np.ndarray | None = None, **_: Any
+) -> np.ndarray:
+    """New rows go where the known row is that is most nearly as hard."""
+    hard_N = loss if by == "loss" else numbers(examples_N, by, where="disperse.by")
+    return beside(np.asarray(hard_N), before_N)
+
+
 @registry("disperse").register(
     "by_difficulty",
+    join=join,
     needs=("rows", "tokens", "loss"),
     uses=lambda settings: ("rows", "tokens", *(("loss",) if settings["by"] == "loss" else ())),
 )

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from dtm.disperse.joining import beside
 from dtm.disperse.lengths import length_of, unrendered
 from dtm.disperse.runs import cut
 from dtm.foundations.registry import registry
 from dtm.foundations.types import Examples
 
 
-@registry("disperse").register("by_length", needs=("rows", "tokens", "trained_tokens"))
+def join(
+    examples_N: Examples,
+    before_N: np.ndarray,
+    k: int,
+    *,
+    rows: np.ndarray,
+    tokens: np.ndarray | None = None,
+    trained_tokens: np.ndarray | None = None,
+    of: Literal["row", "response"] = "row",
+    **_: Any,
+) -> np.ndarray:
+    """New rows go where the known row is whose length is nearest."""
+    return beside(
+        length_of(tokens if of == "row" else trained_tokens, rows, where="disperse.method"), before_N
+    )
+
+
+@registry("disperse").register("by_length", needs=("rows", "tokens", "trained_tokens"), join=join)
 def by_length(
     examples_N: Examples,
     k: int,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from dtm.disperse.balance import Balance, level, weights_of
+from dtm.disperse.joining import nearest
 from dtm.disperse.lloyd import Step, best_fit
 from dtm.disperse.sphere import centres_of, similarities, threads, unit_rows
 from dtm.foundations.registry import registry
@@ -15,7 +16,7 @@ from dtm.foundations.settings import Count
 from dtm.foundations.types import Examples
 
 
-@registry("disperse").register("hierarchical", needs=("embedding", "rows", "tokens"))
+@registry("disperse").register("hierarchical", needs=("embedding", "rows", "tokens"), join=nearest)
 def hierarchical(
     examples_N: Examples,
     k: int,

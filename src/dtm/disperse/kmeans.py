@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from dtm.disperse.balance import Balance, assign_even, weights_of
+from dtm.disperse.joining import nearest
 from dtm.disperse.lloyd import balanced_step, best_fit, free_step
 from dtm.disperse.sphere import similarities, threads, unit_rows
 from dtm.foundations.registry import registry
@@ -19,7 +20,7 @@ from dtm.foundations.types import Examples
 
 
 @registry("disperse").register(
-    "kmeans", paper="arXiv:2405.13432", version=2, needs=("embedding", "rows", "tokens")
+    "kmeans", paper="arXiv:2405.13432", version=2, needs=("embedding", "rows", "tokens"), join=nearest
 )
 def kmeans(
     examples_N: Examples,

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from dtm.disperse.balance import Balance, assign_even, weights_of
+from dtm.disperse.joining import nearest
 from dtm.disperse.sphere import norms_of, similarities, threads, unit_centres
 from dtm.foundations.registry import registry
 from dtm.foundations.seeds import derive32
@@ -20,7 +21,7 @@ from dtm.foundations.types import Examples
 CHUNK = 64  # neighbouring rows of a batch: what a disk reads at once
 
 
-@registry("disperse").register("mini_batch", needs=("embedding", "rows", "tokens"))
+@registry("disperse").register("mini_batch", needs=("embedding", "rows", "tokens"), join=nearest)
 def mini_batch(
     examples_N: Examples,
     k: int,

@@ -36,16 +36,16 @@ def assign(
     Raises DataError when k does not fit the rows or a portion stays empty, MethodError when a signal is
     missing or the method answers with something else than portions.
     """
-    first_F, family_N = _families(examples)
+    first_F, family_N = units(examples)
     _check_k(k, len(first_F), len(examples))
     whole = len(first_F) == len(examples)
     representatives = examples if whole else examples.take(first_F)
-    extra = _needs(bound, examples, first_F, family_N, signals or {})
+    extra = needs_of(bound, examples, first_F, family_N, signals or {})
     portions_F = _checked(bound, bound(representatives, k, seed, **extra), k, len(first_F))
     return portions_F if whole else portions_F[family_N]
 
 
-def _families(examples: Examples) -> tuple[np.ndarray, np.ndarray]:
+def units(examples: Examples) -> tuple[np.ndarray, np.ndarray]:
     """First row of each family [F], in order of appearance, and the family of each row [N]."""
     import pyarrow.compute as pc
 
@@ -67,7 +67,7 @@ def _check_k(k: int, families: int, rows: int) -> None:
         )
 
 
-def _needs(
+def needs_of(
     bound: Bound,
     examples: Examples,
     first_F: np.ndarray,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dtm.disperse.balance import Balance, assign_even, weights_of
+from dtm.disperse.joining import smallest
 from dtm.disperse.sphere import threads
 from dtm.foundations.registry import registry
 from dtm.foundations.seeds import derive32
@@ -22,7 +23,35 @@ from dtm.foundations.types import Examples
 FIT_ROWS = 20_000  # topics are found on a seeded sample of so many rows; all rows are then read by them
 
 
-@registry("disperse").register("topic", needs=("rows", "tokens"))
+def join(
+    examples_N: Examples,
+    before_N: np.ndarray,
+    k: int,
+    *,
+    rows: np.ndarray,
+    tokens: np.ndarray | None = None,
+    on: Side = "both",
+    balance: Balance = "rows",
+    max_terms: Count = 20_000,
+    **_: Any,
+) -> np.ndarray:
+    """New rows go where the known rows' words are most like theirs (cosine of tf-idf), or without a word as by
+    `smallest`."""
+    from scipy.sparse import csr_matrix
+
+    features_NF = tfidf(texts(examples_N, on), 1, None, max_terms=max_terms)
+    known = np.flatnonzero(before_N >= 0)
+    holds_KN = csr_matrix((np.ones(len(known)), (before_N[known], known)), shape=(k, len(before_N)))
+    centres_KF = (holds_KN @ features_NF).toarray()
+    norms_K1 = np.linalg.norm(centres_KF, axis=1, keepdims=True)
+    with threads():
+        likeness_NK = features_NF @ (centres_KF / np.where(norms_K1 == 0, 1, norms_K1)).T
+    joined_N = smallest(examples_N, before_N, k, rows=rows, tokens=tokens, balance=balance)
+    worded_N = np.diff(features_NF.indptr) > 0
+    return np.where(worded_N, likeness_NK.argmax(axis=1), joined_N)
+
+
+@registry("disperse").register("topic", needs=("rows", "tokens"), join=join)
 def topic(
     examples_N: Examples,
     k: int,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from dtm.foundations.registry import Bound, registry
 from dtm.foundations.store import Claim, Digests
 from dtm.foundations.types import TOKENS, Examples
 from dtm.pipeline.contamination import reasons
+from dtm.pipeline.kept import Kept, place
 
 Progress = Callable[..., None]
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "tokenizer.model",
@@ -38,13 +40,15 @@ def tokenizer_digest(folder: Path, digests: Digests) -> str:
     return text_digest(canonical(files))
 
 
-def load(sources: Sequence[Any], seed: int, claim: Claim, progress: Progress) -> dict[str, Any]:
-    """Read all sources into examples.arrow; unusable rows go to dropped.jsonl."""
+def load(
+    sources: Sequence[Any], seed: int, claim: Claim, progress: Progress, removed: Set[str] = frozenset()
+) -> dict[str, Any]:
+    """Read all sources into examples.arrow, but for the ids `removed`; unusable rows go to dropped.jsonl."""
     import dtm.data
 
     claim.empty()
     examples, card = dtm.data.load(sources, seed, claim.output / "dropped.jsonl", progress,
-                                    places=claim.output / "places.arrow")  # fmt: skip
+                                    places=claim.output / "places.arrow", removed=removed)  # fmt: skip
     examples.save(claim.output / "examples.arrow")
     write_json(claim.output / "card.json", card)
     return {"read": card["read"], "kept": card["kept"]}
@@ -123,9 +127,29 @@ def _write_dropped(dropped: Sequence[tuple[dict[str, Any], str]], places: Path, 
             file.write(canonical(record) + "\n")
 
 
+@dataclass(frozen=True)
+class Placing:
+    """How rows come to their portions: by the method alone, or those that another run knows as it had them."""
+
+    bound: Bound
+    k: int
+    seed: int
+    kept: Kept | None
+    new: str
+    where: Callable[[str], object]
+
+    def __call__(self, examples: Examples, signals: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Portions int64 [N], and facts of those that were kept."""
+        import dtm.disperse
+
+        if self.kept is None:
+            return dtm.disperse.assign(self.bound, examples, self.k, self.seed, signals), {}
+        return place(self.kept, self.bound, examples, self.k, self.seed, signals, self.new, self.where)
+
+
 def disperse(
-    bound: Bound, examples: Examples, k: int, seed: int, embedding: Mapping[str, Any] | None,
-    signals: Mapping[str, Any], claim: Claim, threads: int, progress: Progress,
+    placing: Placing, examples: Examples, embedding: Mapping[str, Any] | None, signals: Mapping[str, Any], claim: Claim,
+    threads: int, progress: Progress,
 ) -> dict[str, Any]:  # fmt: skip
     """portion-<i>.arrow for each portion, assignment.csv and card.json; `signals` are what workers computed."""
     import numpy as np
@@ -134,27 +158,30 @@ def disperse(
     from dtm.foundations.signals import embed
 
     claim.empty()
-    signals = dict(signals)
+    k, seed, signals = placing.k, placing.seed, dict(signals)
     if embedding is not None:
         signals["embedding"] = embed(
             examples, **embedding, signals=signals, seed=seed, threads=threads, progress=progress
         )
-    portions_N = dtm.disperse.assign(bound, examples, k, seed, signals)
+    portions_N, kept = placing(examples, signals)
+    lineage = kept.get("lineage", list(range(k)))
     card = dtm.disperse.card(examples, portions_N, k, embedding=signals.get("embedding"), seed=seed)
     write_json(claim.output / "card.json", card)
+    told = lineage != list(range(k))
     with open(claim.output / "assignment.csv", "w", encoding="utf-8") as file:
-        file.write("id,source,portion\n")
+        file.write(f"id,source,portion{',lineage' if told else ''}\n")
         for row, source, portion in zip(
             examples.column("id"), examples.column("source"), portions_N, strict=True
         ):
-            file.write(f'{row},"{source}",{portion}\n')
+            more = f",{lineage[portion]}" if told else ""
+            file.write(f'{row},"{source}",{portion}{more}\n')
     each = []
     for index in range(k):
         part = examples.take(np.flatnonzero(portions_N == index))
         part.save(claim.output / f"portion-{index}.arrow")
         each.append(_count(part))
     _write_quality(claim.output, examples, portions_N, k, signals.get("embedding"), seed)
-    return {"portions": k, "each": each}
+    return {"portions": k, "each": each, **kept}
 
 
 def _write_quality(

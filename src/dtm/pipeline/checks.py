@@ -23,6 +23,8 @@ from dtm.pipeline.check_disperse import check_disperse
 from dtm.pipeline.check_recipe import check_recipes
 from dtm.pipeline.check_search import check_search
 from dtm.pipeline.contamination import compared_tasks
+from dtm.pipeline.ids import removed_of
+from dtm.pipeline.kept import Kept, kept_of, settled
 from dtm.train import Settings, check_settings
 
 ENTRY = re.compile(r"data\[(\d+)\](.*)")
@@ -47,6 +49,8 @@ class Checked:
     threads: int
     device: str
     compared: tuple[Any, ...] = ()  # tasks that the data is compared with
+    kept: Kept | None = None
+    removed: frozenset[str] = frozenset()
 
     @property
     def config(self) -> Config:
@@ -60,7 +64,7 @@ class Checked:
 
 def check(file: RunFile) -> Checked:
     """Bind and open all that the run file names; every mistake is raised at once."""
-    config, errors = file.config, []
+    errors: list[DtmError] = []
 
     def attempt(function: Callable[[], Any]) -> Any:
         try:
@@ -69,6 +73,9 @@ def check(file: RunFile) -> Checked:
             errors.append(error)
             return None
 
+    kept, removed = attempt(lambda: kept_of(file)), attempt(lambda: removed_of(file))
+    file = settled(file, kept)
+    config = file.config
     recipes = attempt(lambda: check_recipes(file))
     base = attempt(lambda: locate(config.base, file.root, where=file.where("base")))
     sources = attempt(lambda: _sources(file))
@@ -95,7 +102,7 @@ def check(file: RunFile) -> Checked:
     return Checked(
         file, recipes[0], tuple(recipes[1]), base, tuple(sources),
         lambda own: choose_template(_template(file), own), disperse, train, merge, tuple(chosen), tuple(dev),
-        threads, _device(config.launch.device), tuple(compared),
+        threads, _device(config.launch.device), tuple(compared), kept, removed,
     )  # fmt: skip
 
 

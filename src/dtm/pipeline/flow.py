@@ -17,7 +17,7 @@ from dtm.pipeline.checks import check
 from dtm.pipeline.display import Display
 from dtm.pipeline.evaluating import DevScore, dev_scores
 from dtm.pipeline.made import Made
-from dtm.pipeline.origin import remember
+from dtm.pipeline.origin import placed, remember
 from dtm.pipeline.plan import plan
 from dtm.pipeline.results import assemble
 from dtm.pipeline.steps import Steps
@@ -43,7 +43,7 @@ def run(
     instead, with training speed measured if `probe`. A `launcher` stays open, its workers warm for the
     caller's next run; its threads must be the run's. Raises DtmError for a user's mistake, before work.
     """
-    file = source if isinstance(source, RunFile) else read(source, settings)
+    file = source if isinstance(source, RunFile) else placed(read(source, settings))
     checked = check(file)
     if launcher is not None and launcher.threads != checked.threads:
         raise ConfigError(

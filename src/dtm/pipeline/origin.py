@@ -24,6 +24,15 @@ def remember(file: RunFile) -> None:
     write_json(file.output_dir / ORIGIN, origin)
 
 
+def placed(file: RunFile) -> RunFile:
+    """A run file that was read; the copy of it that stands in a run folder has its paths where they were."""
+    path = file.document.path
+    origin = path.parent / ORIGIN if path and path.name == "run.yaml" else None
+    if origin and origin.exists() and (root := Path(read_json(origin)["root"])).is_dir():
+        file.root = root
+    return file
+
+
 def reopen(folder: Path) -> RunFile:
     """The run file of a run folder as it was run: `-s` settings applied, paths and store where they were.
 

@@ -9,6 +9,7 @@ from dtm.foundations.launch import Job
 from dtm.foundations.models import free_bytes
 from dtm.pipeline.display import duration, size
 from dtm.pipeline.estimates import peak_disk
+from dtm.pipeline.kept import growing, sentences
 from dtm.pipeline.rates import Rates
 from dtm.pipeline.steps import Record, Work
 from dtm.pipeline.verbs import Run
@@ -32,7 +33,7 @@ def plan(run: Run, *, probe: bool) -> dict[str, Any]:
     seconds = [row["seconds"] for row in trains]
     planned = [record for record in run.steps.records if record.planned and record.step.name == "train"]
     return {
-        "steps": rows,
+        "steps": rows, "growing": growing(run.cards, run.steps.trained()),
         "totals": {
             "redo": len(redo), "reuse": len(rows) - len(redo),
             "disk": peak_disk((record.facts for record in run.steps.records if not record.reused), workers),
@@ -62,6 +63,8 @@ def show(result: dict[str, Any], console: Any) -> None:
             size(row["disk"]) if row["disk"] else "",
         )  # fmt: skip
     console.print(table)
+    if result["growing"]:
+        console.print(" ".join(sentences(result["growing"])), soft_wrap=True)
     totals = result["totals"]
     time = totals["training_seconds"]
     words = [f"{totals['redo']} steps to do, {totals['reuse']} reused or done."]

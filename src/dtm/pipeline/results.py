@@ -12,6 +12,7 @@ from dtm.foundations.files import read_json
 from dtm.foundations.store import Artifact, versions
 from dtm.pipeline import contamination
 from dtm.pipeline.evaluating import DevScore, dev_metric
+from dtm.pipeline.kept import growing, sentences
 from dtm.pipeline.made import Part, described
 from dtm.pipeline.verbs import Run
 
@@ -37,6 +38,7 @@ def assemble(
         "data": _data(run),
         "portions": _portions(run),
         "split": _split(run),
+        "growing": growing(run.cards, run.steps.trained()),
         "curves": _curves(models),
         "merge": _merge(models),
         "stages": _stages(run),
@@ -47,7 +49,8 @@ def assemble(
 
 def _notes(run: Run) -> list[str]:
     """What a reader of the scores must know of this run besides them."""
-    notes = []
+    grown = growing(run.cards, run.steps.trained())
+    notes = sentences(grown) if grown else []
     if run.checked.config.model.get("quantization"):
         notes.append(
             "The base was quantised for training alone: merged and evaluated were unquantised weights."

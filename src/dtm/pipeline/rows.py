@@ -17,7 +17,7 @@ class Rows:
     """Examples in the store: one Arrow file of rendered rows.
 
     `part` names them among the run's rows ("all", or a portion's number): seeds of what is done with them are
-    derived from it.
+    derived from it, or from the `lineage` of a kept portion: the number that it had where it was first made.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Rows:
     tokens: int
     trained_tokens: int
     part: str = "all"
+    lineage: str | None = None
 
     def open(self) -> Examples:
         return Examples.open(self.file)

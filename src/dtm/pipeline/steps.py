@@ -133,6 +133,10 @@ class Steps:
         changes = _differences(before, step.fields)
         return "; ".join(changes) if changes else "its result is gone from the store"
 
+    def trained(self) -> dict[str, bool | None]:
+        """By the label of each training whether it was, or in planning would be, done in this run."""
+        return {record.label: not record.reused for record in self.records if record.step.name == "train"}
+
     def save(self, *, whole: bool) -> None:
         """Remember what each step depended on, for the next plan; after a `whole` run, name its keys alone."""
         write_json(self.folder / "steps.json", {record.label: record.step.fields for record in self.records})

@@ -50,7 +50,8 @@ class Training:
     @property
     def purpose(self) -> tuple[object, ...]:
         """What seeds are derived from, besides the run's."""
-        return (self.rows.part, self.variant) if self.variant else (self.rows.part,)
+        part = self.rows.lineage or self.rows.part
+        return (part, self.variant) if self.variant else (part,)
 
     @cached_property
     def needs(self) -> dict[str, Any]:

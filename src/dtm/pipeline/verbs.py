@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from dtm.foundations.errors import DataError, several
-from dtm.foundations.files import text_digest
+from dtm.foundations.files import canonical, text_digest
 from dtm.foundations.models import convert_gguf, prepare_base
 from dtm.foundations.registry import registry
 from dtm.foundations.seeds import derive
@@ -85,10 +85,12 @@ class Run:
         config, base = self.checked.config, self.base()
         sources, digests = self.checked.sources, self.steps.store.digests
         prints = [source.fingerprint(digests) for source in sources]
+        removed = self.checked.removed
+        gone = {"removed": text_digest(canonical(sorted(removed)))} if removed else {}
         loaded = self.steps.make(
             "load", "reading the data",
-            Step("load", {"entries": prints}, seed=derive(self.seed, "load"), version=2),
-            lambda claim: building.load(sources, self.seed, claim, self.progress("load")),
+            Step("load", {"entries": prints, **gone}, seed=derive(self.seed, "load"), version=2),
+            lambda claim: building.load(sources, self.seed, claim, self.progress("load"), removed),
         )  # fmt: skip
         limit = self.checked.train.args["max_length"]
         settings = {"max_length": limit, "too_long": config.chat.too_long, "dev": config.dev.fraction}
@@ -123,18 +125,26 @@ class Run:
         signals = signalling.gather(self, section, bound, examples)
         settings: dict[str, Any] = {"k": k, **bound.key, **signals.settings}
         inputs = {"examples": examples.digest, **signals.inputs}
-        seed = derive(self.seed, "disperse")
+        kept = self.checked.kept if section.keep else None
+        if kept is not None:
+            settings["new"], inputs["kept"] = section.new, self.steps.store.digests.of(kept.file)
+        place = building.Placing(
+            bound, k, derive(self.seed, "disperse"), kept, section.new, self.checked.file.where
+        )
+        step = Step("disperse", settings, inputs, place.seed, version=2)
         artifact = self.steps.make(
-            "disperse", f"{bound.method.name} into {k} portions", Step("disperse", settings, inputs, seed, version=2),
-            lambda claim: building.disperse(bound, examples.open(), k, seed, signals.embedding, signals.load(), claim,
+            "disperse", f"{bound.method.name} into {k} portions", step,
+            lambda claim: building.disperse(place, examples.open(), signals.embedding, signals.load(), claim,
                                             self.checked.threads, self.progress("disperse")),
             heavy=signals.pending, needs=signalling.estimated(examples, k) if signals.pending else {},
         )  # fmt: skip
         self.cards["disperse"] = artifact
+        lineage = artifact.facts.get("lineage", range(k))
         self.portions = [
-            rows_of(f"portion {index}", artifact, f"portion-{index}.arrow", facts, str(index))
+            replace(rows_of(f"portion {index}", artifact, f"portion-{index}.arrow", facts, str(index)),
+                    lineage=str(lineage[index]))
             for index, facts in enumerate(artifact.facts["each"])
-        ]
+        ]  # fmt: skip
         self._stop_after("disperse")
         return self.portions
 

@@ -167,6 +167,21 @@ RESULTS_SCHEMA: dict[str, Any] = {
             })),
         })),
         "split": SPLIT,
+        "growing": _object("what became of portions that were kept (`disperse.keep`); null where none were", {
+            "kept": _count("rows that stay where they were"),
+            "joined": _count("rows that are new"),
+            "left": _count("rows of the kept portions that are not in the training data any more"),
+            "removed": _count("rows that `remove` took out of the data, those kept for dev among them"),
+            "gone": _list("numbers of the kept portions of which no row is left", {"type": "integer"}),
+            "portions": _list("one row a portion", _row({
+                "portion": _count("number of the portion, from 0"),
+                "was": _count("its number in the run before; null: formed of new rows"),
+                "kept": _count("rows that stay"),
+                "joined": _count("rows that are new"),
+                "left": _count("rows that are gone"),
+                "submodel": _text("whether its sub-model was trained again", enum=["reused", "trained", None]),
+            })),
+        }),
         "curves": _list("training curve of each trained model", _row({
             "model": _name("name of the model"),
             "points": _list("one row a logged step", _row({
