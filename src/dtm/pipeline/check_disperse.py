@@ -21,7 +21,8 @@ def check_disperse(file: RunFile, bound: Bound | None) -> list[DtmError]:
             check_embedder(section.embedder, where=where("disperse.embedder"))
         except DtmError as error:
             errors.append(error)
-    if bound.method.properties.get("portions") == "a power of 2" and k & (k - 1):
+    halving = bound.method.properties.get("portions") == "a power of 2" and not section.keep  # kept ones stay
+    if halving and k & (k - 1):
         errors.append(ConfigError(
             f"{bound.method.name!r} halves along axes, and {k} is no power of 2", where=where("disperse.k"),
             mend=powers_near(k),
