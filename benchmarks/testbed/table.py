@@ -29,41 +29,39 @@ def table(results: Results) -> str:
         "mean",
         *(f"mean - {one}" for one in against),
     ]
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    rows = []
     base = {row["group"]: row["value"] for row in results["base"]["scores"]}
     shown = [base[name] for name in (*tasks, *MEANS)]
-    lines.append(
-        f"| {' | '.join(['base', '', '', '0', *(f'{100 * one:.1f}' for one in shown), '', '', ''])} |"
-    )
+    rows.append(["base", "", "", "0", *(f"{100 * one:.1f}" for one in shown), "", "", ""])
     for arm in results["arms"]:
         scores = {row["group"]: row["value"] for row in arm["scores"]}
         cells = [arm["name"], str(len(arm["seeds"])), _rate(arm), f"{arm['steps']:,.0f}"]
         cells += [f"{100 * scores[name]:.1f}" for name in (*tasks, *MEANS)]
         cells += [_difference(results, arm["name"], one, "mean") for one in against]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append(cells)
+    return _markdown(head, rows)
 
 
 def taxes(results: Results) -> str:
     """One row an arm: what it gained and what it lost against the base, and the costs against vanilla's peak."""
-    lines = [
-        "| arm | gains - base | costs - base | costs - peak | gains - vanilla | costs - vanilla |",
-        f"|{'---|' * 6}",
-    ]
+    head, rows = (
+        ["arm", "gains - base", "costs - base", "costs - peak", "gains - vanilla", "costs - vanilla"],
+        [],
+    )
     for arm in results["arms"]:
         asked = [("base", "gains"), ("base", "costs"), ("peak", "costs"), (results["against"], "gains"),
                  (results["against"], "costs")]  # fmt: skip
         cells = [_difference(results, arm["name"], against, group) for against, group in asked]
-        lines.append(f"| {' | '.join([arm['name'], *cells])} |")
-    return "\n".join(lines) + "\n"
+        rows.append([arm["name"], *cells])
+    return _markdown(head, rows)
 
 
 def curve(results: Results) -> str:
     """Score against share of vanilla's training, and how much faster its training loss fell: means over seeds."""
-    lines = [
-        "| share | gains | costs | mean | dev | training loss | held-out loss | drop ratio |",
-        f"|{'---|' * 8}",
-    ]
+    head, rows = (
+        ["share", "gains", "costs", "mean", "dev", "training loss", "held-out loss", "drop ratio"],
+        [],
+    )
     for points in zip(*(run["points"] for run in results["curve"]["runs"]), strict=True):
         cells = [f"{100 * points[0]['share']:.0f} %"]
         cells += [f"{100 * _mean([one['scores'][name] for one in points]):.1f}" for name in MEANS]
@@ -71,22 +69,22 @@ def curve(results: Results) -> str:
         cells += [
             _plain([one[name] for one in points]) for name in ("training_loss", "heldout_loss", "drop_ratio")
         ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append(cells)
+    return _markdown(head, rows)
 
 
 def grids(results: Results) -> str:
     """The dev score of every arm that was tuned at every rate, in percent; the chosen one is bold."""
     own = [arm for arm in results["arms"] if arm["grid"] and arm["grid"]["tuned_as"] == arm["name"]]
     rates = [point["values"][RATE] for point in own[0]["grid"]["points"]]
-    lines = [f"| arm | {' | '.join(f'{rate:g}' for rate in rates)} |", f"|{'---|' * (1 + len(rates))}"]
+    head, rows = ["arm", *(f"{rate:g}" for rate in rates)], []
     for arm in own:
         cells = []
         for place, point in enumerate(arm["grid"]["points"]):
             text = "failed" if point["score"] is None else f"{100 * point['score']:.1f}"
             cells.append(f"**{text}**" if place == arm["grid"]["chosen"] else text)
-        lines.append(f"| {' | '.join([arm['name'], *cells])} |")
-    return "\n".join(lines) + "\n"
+        rows.append([arm["name"], *cells])
+    return _markdown(head, rows)
 
 
 def regimes(results: Results) -> str:
@@ -95,7 +93,7 @@ def regimes(results: Results) -> str:
     cells = list(dict.fromkeys(name.rpartition(".")[0] for name in scores))
     counts = sorted({int(name.rpartition("-")[2]) for name in scores if ".dtm-" in name})
     head = ["cell", "vanilla", *(f"K = {k}" for k in counts)]
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    rows = []
     for cell in cells:
         vanilla = scores[f"{cell}.vanilla"]
         row = [cell, _triple(vanilla)]
@@ -104,8 +102,13 @@ def regimes(results: Results) -> str:
             row.append(
                 f"{_triple(merged)} ({100 * (merged['mean'] - vanilla['mean']):+.1f})" if merged else ""
             )
-        lines.append(f"| {' | '.join(row)} |")
-    return "\n".join(lines) + "\n"
+        rows.append(row)
+    return _markdown(head, rows)
+
+
+def _markdown(head: list[str], rows: list[list[str]]) -> str:
+    told = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
+    return "\n".join([told[0], f"|{'---|' * len(head)}", *told[1:]]) + "\n"
 
 
 def _triple(scores: dict[str, float]) -> str:
