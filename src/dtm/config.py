@@ -163,12 +163,24 @@ class Evaluate(Section):
 
 
 class Launch(Section):
-    """Where sub-models train. `threads` are a sub-model's, so workers x threads should fit the cores."""
+    """Where sub-models train. `processes`, `cpus`, `gpus`, `nodes` are one sub-model's; `threads` a process's.
 
-    kind: Literal["local"] = "local"
-    workers: int = Field(default=1, ge=1)
+    `workers` is how many sub-models train at a time: 1 here, else by default as many as there are portions.
+    `address`: of Ray, `auto`, `local`, `ray://HOST:PORT` or HOST:PORT; of Slurm, `auto` or `local`, its stand-in.
+    `slurm`: partition, account, time, ... by submitit's names.
+    """
+
+    kind: Literal["local", "ray", "slurm"] = "local"
+    workers: int | None = Field(default=None, ge=1)
     threads: int | None = Field(default=None, ge=1)
+    processes: int | None = Field(default=None, ge=1)
+    accelerate_config: str | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    cpus: int | None = Field(default=None, ge=1)
+    gpus: int | None = Field(default=None, ge=0)
+    nodes: int = Field(default=1, ge=1)
+    address: str = "auto"
+    slurm: dict[str, Any] = {}
 
 
 class Config(Section):

@@ -22,6 +22,8 @@ _PLACES = {
     "LoraConfig": ("peft", "tuners/lora/config.py"),
     "PeftConfig": ("peft", "config.py"),
     "PeftConfigMixin": ("peft", "config.py"),
+    "ClusterConfig": ("accelerate", "commands/config/config_args.py"),
+    "BaseConfig": ("accelerate", "commands/config/config_args.py"),
 }
 
 

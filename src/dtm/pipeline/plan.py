@@ -29,7 +29,7 @@ def plan(run: Run, *, probe: bool) -> dict[str, Any]:
     redo = [row for row in rows if not row["reused"]]
     trains = [row for row in redo if row["kind"] == "train"]
     scored = [row for row in redo if row["kind"] in ("evaluate", "heldout") and row["planned"]]
-    workers = checked.config.launch.workers
+    workers = checked.launch.workers
     seconds = [row["seconds"] for row in trains]
     planned = [record for record in run.steps.records if record.planned and record.step.name == "train"]
     return {
@@ -119,6 +119,7 @@ def _probe(run: Run) -> float | None:
             "probe",
             works[0].function,
             {**works[0].arguments(claim), "name": "probe", "probe": PROBE_STEPS + 1},
+            spread=works[0].spread,
         )
         times: list[float] = []
 

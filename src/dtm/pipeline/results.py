@@ -75,7 +75,7 @@ def _run(run: Run, command: str) -> dict[str, Any]:
         "k": config.disperse.k if dispersed else None, "command": command,
         "dtm": versions().get("disperse-then-merge"), "versions": versions(),
         "config": config.model_dump(mode="json"), "config_text": checked.file.document.text,
-        "threads": checked.threads, "workers": config.launch.workers, "device": checked.device,
+        "threads": checked.threads, "workers": checked.launch.workers, "device": checked.device,
     }  # fmt: skip
 
 

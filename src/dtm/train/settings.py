@@ -119,11 +119,11 @@ def _check(name: str, value: Any, known: Mapping[str, Setting], owner: str, plac
     return [ConfigError(f"{value!r} is not {' or '.join(sorted(kinds))}", where=place)]
 
 
-def steps_of(settings: Settings, rows: int) -> int:
-    """Optimizer steps that training on that many rows takes (without packing, one process)."""
+def steps_of(settings: Settings, rows: int, processes: int = 1) -> int:
+    """Optimizer steps that training on that many rows takes (without packing)."""
     if (limit := int(settings.args.get("max_steps") or -1)) > 0:
         return limit
-    batches = math.ceil(rows / int(settings.args["per_device_train_batch_size"]))
+    batches = math.ceil(rows / int(settings.args["per_device_train_batch_size"]) / processes)
     accumulate = int(settings.args.get("gradient_accumulation_steps", 1))
     per_epoch = max(1, math.ceil(batches / accumulate))
     return math.ceil(per_epoch * float(settings.args["num_train_epochs"]))
