@@ -25,7 +25,7 @@ FOREIGN = {  # kind -> keys that it does not have, and why
     "local": {"address": "workers are on this machine", "cpus": "a worker has processes x threads cores",
               "nodes": "workers are on this machine", "slurm": "it is for kind: slurm"},
     "ray": {"slurm": "it is for kind: slurm"},
-    "slurm": {},
+    "slurm": {"nodes": "a sub-model that needs several is for kind: ray"},
 }  # fmt: skip
 
 
@@ -202,7 +202,7 @@ def cores() -> int:
 
 
 def _device(launch: Launch, where: Callable[[str], object]) -> str:
-    """`auto` asks torch only where the machine shows a GPU: importing it takes seconds. Elsewhere, GPUs are asked for."""
+    """On other machines what is asked for; here `auto` asks torch, if there seems to be a GPU: it takes seconds."""
     if launch.kind != "local":
         return "cuda" if launch.device == "cuda" or (launch.device == "auto" and launch.gpus) else "cpu"
     if launch.device == "cpu" or (launch.device == "auto" and not Path("/dev/nvidiactl").exists()):
@@ -236,8 +236,10 @@ def _check_address(launch: Launch, where: Callable[[str], object]) -> None:
     try:
         socket.create_connection((host, port), timeout=5).close()
     except OSError as error:
-        raise MissingInput(f"nobody answers at {address} ({error.strerror or error})", where=place,
-                           mend="Start the cluster with `ray start --head`, or set address: local") from None  # fmt: skip
+        raise MissingInput(
+            f"nobody answers at {address} ({error.strerror or error})", where=place,
+            mend="Start the cluster with `ray start --head`, or set address: local",
+        ) from None  # fmt: skip
 
 
 def _slurm(launch: Launch, where: Callable[[str], object]) -> dict[str, Any]:

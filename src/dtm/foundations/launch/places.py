@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from dtm.foundations import errors
 from dtm.foundations.errors import DtmError, ResourceError, WorkerError
 from dtm.foundations.launch.jobs import Event, Job, Share
-from dtm.foundations.launch.process import Died
+from dtm.foundations.launch.process import GRACE, Died
 
 ATTEMPTS = 3
 PATIENCE = 10.0  # seconds without a place after which the user hears of it
@@ -57,6 +57,7 @@ class Places:
         self.share, self.workers, self.log = share, workers, log
         self._places: list[Place | None] = [None] * workers
         self._closed, self._lock = False, threading.Lock()
+        self._slots: list[threading.Thread] = []
 
     def open(self, slot: int) -> Place:
         """A new place for that slot, which need not be ready."""
@@ -75,7 +76,7 @@ class Places:
         """
         waiting = deque(range(len(jobs)))
         happenings: queue.SimpleQueue[tuple[int, Event | Exception]] = queue.SimpleQueue()
-        slots = [
+        slots = self._slots = [
             threading.Thread(target=self._serve, args=(slot, jobs, waiting, happenings), daemon=True)
             for slot in range(min(self.workers, len(jobs)))
         ]
@@ -116,6 +117,8 @@ class Places:
             place.hang_up()
         for place in places:
             place.stop()
+        for slot in self._slots:
+            slot.join(GRACE)
 
     def __enter__(self) -> Any:
         return self
@@ -174,7 +177,8 @@ class Places:
                 report("started", {"attempt": attempt, **place.where})
                 return result(job, place.answers(self._message(job)), report, self.log)
             except Died as death:
-                self._drop(slot)
+                if death.lost:
+                    self._drop(slot)
                 if self._closed:
                     raise _stopped() from None
                 if attempt == ATTEMPTS:
@@ -226,6 +230,8 @@ def result(job: Job, answers: Iterable[Mapping[str, Any]], report: Report, log: 
                 report("progress", answer["data"])
             case "done":
                 return answer["result"]
+            case "died":  # one of its processes, or a worker that its place replaces itself
+                raise Died(answer["reason"], lost=False)
             case "failed":
                 kind: type[DtmError] = getattr(errors, answer["kind"])
                 raise kind(answer["what"], where=answer["where"], mend=answer["mend"])

@@ -15,12 +15,16 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-LAST = frozenset({"done", "failed", "crashed"})  # answers after which a worker waits for the next job
+LAST = frozenset({"done", "failed", "crashed", "died"})  # answers after which a worker waits for the next job
 GRACE = 5.0  # seconds that a worker has to leave by itself
 
 
 class Died(Exception):
-    """A worker, or the place where it was, went away while it had a job."""
+    """A worker, or the place where it was, went away while it had a job; `lost`: the place with it."""
+
+    def __init__(self, reason: str, *, lost: bool = True) -> None:
+        super().__init__(reason)
+        self.lost = lost
 
 
 class WorkerProcess:
@@ -30,7 +34,7 @@ class WorkerProcess:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "dtm.foundations.launch.worker"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sink, text=True, encoding="utf-8",
-            env=dict(environment),
+            errors="replace", env=dict(environment),
         )  # fmt: skip
         self.pid, self.printed = self._process.pid, self._process.stderr
 
