@@ -21,7 +21,7 @@ from dtm.foundations.errors import MissingInput
 from dtm.foundations.files import read_json, write_json
 from dtm.foundations.launch.jobs import Share
 from dtm.foundations.launch.places import Places
-from dtm.foundations.launch.process import LAST, Died
+from dtm.foundations.launch.process import GRACE, LAST, Died
 from dtm.foundations.launch.remote import RemoteWorker, append, check_versions
 
 OURS = {"nodes", "ntasks_per_node", "cpus_per_task", "gpus_per_node", "gpus_per_task", "num_gpus", "job_name",
@@ -139,10 +139,14 @@ class _SlurmJob:
 
     def hang_up(self) -> None:
         (self.folder / "leave").touch()
-        self._job.cancel()
 
     def stop(self) -> None:
-        """Slurm ends the job, and the worker leaves with it."""
+        """Cancel the job, unless it leaves by itself just now."""
+        end = time.monotonic() + GRACE
+        while not self._job.done() and time.monotonic() < end:
+            time.sleep(POLL)
+        if not self._job.done():
+            self._job.cancel()
 
     def _new(self) -> list[dict[str, Any]]:
         """Whole lines that the place has written since the last look."""

@@ -78,8 +78,8 @@ class Places:
         happenings: queue.SimpleQueue[tuple[int, Event | Exception]] = queue.SimpleQueue()
         slots = self._slots = [
             threading.Thread(target=self._serve, args=(slot, jobs, waiting, happenings), daemon=True)
-            for slot in range(min(self.workers, len(jobs)))
-        ]
+            for slot in sorted(range(self.workers), key=lambda one: self._places[one] is None)[: len(jobs)]
+        ]  # kept places first
         for slot in slots:
             slot.start()
         results: list[dict[str, Any] | None] = [None] * len(jobs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import select
 import socket
 import subprocess
 import threading
@@ -14,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from dtm.foundations.errors import WorkerError
-from dtm.foundations.launch.process import Died, WorkerProcess, environment
+from dtm.foundations.launch.process import LAST, Died, WorkerProcess, environment
 from dtm.foundations.store import versions
 
 WAIT = 10.0  # seconds after which `more` answers though there is nothing
+PRINTED = 0.5  # seconds that a worker's last answer waits at most for what it printed
 GATHER = 0.1  # seconds in which what comes after the first answer goes along with it
 
 
@@ -66,10 +68,20 @@ class RemoteWorker:
     def _work(self, worker: WorkerProcess, message: dict[str, Any]) -> None:
         try:
             for answer in worker.answers(message):
+                if answer["event"] in LAST:
+                    self._hear_out(worker)
                 self._answers.put(answer)
         except Died as death:
+            self._hear_out(worker)
             self._kept = None
             self._answers.put({"event": "died", "reason": str(death)})
+
+    def _hear_out(self, worker: WorkerProcess) -> None:
+        """Let what it has printed go before its last answer: a crash's traceback explains it."""
+        end = time.monotonic() + PRINTED
+        while select.select([worker.printed], [], [], 0)[0] and time.monotonic() < end:
+            time.sleep(0.005)
+        time.sleep(0.005)
 
     def _print(self, printed: Any) -> None:
         for line in printed:
