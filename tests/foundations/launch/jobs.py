@@ -107,3 +107,10 @@ def in_rank(job, progress):
     if job["what"] == "fails":
         fails({"kind": "DataError"}, progress)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def outlives(job, progress):
+    """Waits to be killed where the file does not exist yet; answers at once where it does."""
+    if Path(job["file"]).exists():
+        return {"lived": True}
+    return hangs(job, progress)
