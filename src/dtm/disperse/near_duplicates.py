@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from dtm.foundations.signals.shingles import batches, mixed, words
-from dtm.foundations.signals.text import texts_at
+from dtm.disperse.sphere import threads
+from dtm.foundations.blocks import blocks, over_blocks
+from dtm.foundations.signals.shingles import mixed, words
+from dtm.foundations.signals.text import BATCH, Texts, texts_at
 from dtm.foundations.types import Examples
 
 WORDS = 3  # in a row: a row is the set of these
@@ -53,20 +55,28 @@ def signatures(examples_N: Examples) -> tuple[np.ndarray, np.ndarray]:
     """The minima of each row's runs of words under BANDS x EACH hash functions, uint32 [N, P]; and which rows
     have a word, bool [N]."""
     functions = np.random.default_rng(0)  # fixed: the same rows have the same signature in every run
-    salts = functions.integers(1 << 63, size=BANDS * EACH, dtype=np.uint64)
-    factors = functions.integers(1 << 63, size=BANDS * EACH, dtype=np.uint64) | np.uint64(1)
+    salts = functions.integers(1 << 32, size=BANDS * EACH, dtype=np.uint32)
+    factors = functions.integers(1 << 32, size=BANDS * EACH, dtype=np.uint32) | np.uint32(1)
     signatures_NP = np.full((len(examples_N), BANDS * EACH), np.iinfo(np.uint32).max, np.uint32)
     spoken_N = np.zeros(len(examples_N), bool)
-    for start, said in batches(examples_N, "both"):
+    said_N = Texts(examples_N, "both")
+
+    def fill(rows: slice) -> None:
+        said = words(said_N[rows])
+        spoken_N[rows] = said.counts_N > 0
         hashes_R, text_R = said.runs(WORDS, whole=True)
-        spoken_N[start : start + len(said.counts_N)] = said.counts_N > 0
         for low in range(0, len(hashes_R), CHUNK):
-            part_C, row_C = hashes_R[low : low + CHUNK], text_R[low : low + CHUNK]
-            firsts = np.flatnonzero(np.diff(row_C, prepend=-1))
-            rows = row_C[firsts] + start
+            part_C, row_C = hashes_R[low : low + CHUNK].astype(np.uint32), text_R[low : low + CHUNK]
+            firsts, hashed_C = np.flatnonzero(np.diff(row_C, prepend=-1)), np.empty_like(part_C)
+            here = row_C[firsts] + rows.start
             for number, (salt, factor) in enumerate(zip(salts, factors, strict=True)):
-                least = np.minimum.reduceat((part_C ^ salt) * factor >> np.uint64(32), firsts)
-                signatures_NP[rows, number] = np.minimum(signatures_NP[rows, number], least.astype(np.uint32))
+                np.multiply(np.bitwise_xor(part_C, salt, out=hashed_C), factor, out=hashed_C)
+                least = np.minimum.reduceat(hashed_C, firsts)
+                signatures_NP[here, number] = np.minimum(signatures_NP[here, number], least)
+
+    with threads() as count:
+        for _ in over_blocks(fill, blocks(len(examples_N), BATCH), count):
+            pass
     return signatures_NP, spoken_N
 
 

@@ -6,7 +6,7 @@ are cut there, as the package does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from dtm.foundations.settings import Count
     "sentence_transformers", paper="arXiv:1908.10084", package="sentence_transformers"
 )
 def sentence_transformers(
-    texts_N: list[str],
+    texts_N: Sequence[str],
     threads: int,
     progress: Callable[[int, int], None] | None,
     *,
