@@ -83,7 +83,8 @@ def topic(
 def shares(features_NF: Any, k: int, seed: int, max_iterations: int) -> np.ndarray:
     """The share of each topic in each row, float [N, K]; rows sum to 1, or to 0 where there is no word.
 
-    `features_NF` is scipy sparse, or gives such rows block by block. Topics are scaled to equal weight (their words sum to 1), so that a share is one of words.
+    `features_NF` is scipy sparse, or gives such rows block by block. Topics are scaled to equal weight (their
+    words sum to 1), so that a share is one of words.
     """
     import warnings
 

@@ -106,11 +106,11 @@ def _taken(batches: Sequence[pa.RecordBatch], starts: Any, rows: Any) -> pa.Tabl
 
     order = np.argsort(rows, kind="stable")
     sorted_rows = rows[order]
-    if len(rows) and not (0 <= sorted_rows[0] and sorted_rows[-1] < starts[-1]):
+    if len(rows) and not (sorted_rows[0] >= 0 and sorted_rows[-1] < starts[-1]):
         raise IndexError(f"rows {sorted_rows[0]} to {sorted_rows[-1]} of {starts[-1]}")
     cuts = np.searchsorted(sorted_rows, starts)
     taken = [
-        batches[one].take(pa.array(sorted_rows[cuts[one] : cuts[one + 1]] - starts[one]))
+        batches[int(one)].take(pa.array(sorted_rows[cuts[one] : cuts[one + 1]] - starts[one]))
         for one in np.flatnonzero(np.diff(cuts))
     ]
     table = pa.Table.from_batches(taken)

@@ -18,9 +18,9 @@ import numpy as np
 
 from dtm.foundations.blocks import blocks
 from dtm.foundations.signals.text import BATCH, Side, texts
-from dtm.foundations.signals.tfidf import IDEOGRAMS
 from dtm.foundations.types import Examples
 
+IDEOGRAMS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 PART = 256  # texts whose letters are worked on at a time: they stay in the processor's cache
 BASE = 0x9E3779B97F4A7C15  # odd, and so invertible
 INVERSE = pow(BASE, -1, 1 << 64)
@@ -53,18 +53,18 @@ class Words:
         return _spans(self.hashes_W, start_R, np.minimum(start_R + length, self.starts[1:][text_R])), text_R
 
 
-def words(texts_N: Sequence[str]) -> Words:
+def words(texts_N: Sequence[str], *, least: int = 1) -> Words:
     """The words of each text: letters and digits, without case or punctuation, compatibility forms made equal.
 
-    In Chinese and Japanese each character counts as a word.
+    Only words of `least` letters or more count; in Chinese and Japanese each character counts as a word.
     """
-    parts = [_words(texts_N[rows]) for rows in blocks(len(texts_N), PART)]
+    parts = [_words(texts_N[rows], least) for rows in blocks(len(texts_N), PART)]
     hashes = [np.zeros(0, np.uint64), *(part.hashes_W for part in parts)]
     counts = [np.zeros(1, np.int64), *(part.counts_N for part in parts)]
     return Words(np.concatenate(hashes), np.cumsum(np.concatenate(counts)))
 
 
-def _words(texts: Sequence[str]) -> Words:
+def _words(texts: Sequence[str], least: int) -> Words:
     """All letters of the texts at once, as numbers: no string a word."""
     said = [f"{_folded(text)}\n" for text in texts]
     letters = np.frombuffer("".join(said).encode("utf-32-le", "surrogatepass"), np.uint32)
@@ -75,6 +75,9 @@ def _words(texts: Sequence[str]) -> Words:
         np.flatnonzero(parted & (kind != BETWEEN)),
         np.flatnonzero(parted & (before != BETWEEN)),
     )
+    if least > 1:
+        long_W = (ends_W - starts_W >= least) | (kind[starts_W] == ALONE)
+        starts_W, ends_W = starts_W[long_W], ends_W[long_W]
     starts = np.searchsorted(starts_W, np.cumsum([0, *map(len, said)]))
     return Words(_spans(letters.astype(np.uint64), starts_W, ends_W), starts)
 

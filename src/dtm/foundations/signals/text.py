@@ -16,16 +16,16 @@ BATCH = 2048  # rows whose texts are Python objects at one time
 
 
 class Texts(Sequence[str]):
-    """The texts of all rows, as `texts` joins them, decoded where they are read and not kept.
+    """The texts of all rows, or of the ascending `rows`, as `texts` joins them: decoded where they are read, not kept.
 
-    A slice or ascending row numbers give a list; iteration decodes BATCH rows at a time.
+    A slice or ascending numbers give a list; iteration decodes BATCH rows at a time.
     """
 
-    def __init__(self, examples_N: Examples, on: Side) -> None:
-        self.examples_N, self.on = examples_N, on
+    def __init__(self, examples_N: Examples, on: Side, rows: np.ndarray | None = None) -> None:
+        self.examples_N, self.on, self.rows = examples_N, on, rows
 
     def __len__(self) -> int:
-        return len(self.examples_N)
+        return len(self.examples_N) if self.rows is None else len(self.rows)
 
     @overload
     def __getitem__(self, rows: int) -> str: ...
@@ -33,13 +33,14 @@ class Texts(Sequence[str]):
     def __getitem__(self, rows: slice | np.ndarray) -> list[str]: ...
     def __getitem__(self, rows: int | slice | np.ndarray) -> str | list[str]:
         if isinstance(rows, np.ndarray):
-            return texts_at(self.examples_N, rows, self.on)
+            return texts_at(self.examples_N, rows if self.rows is None else self.rows[rows], self.on)
         if isinstance(rows, slice):
             start, stop, step = rows.indices(len(self))
-            if step == 1:
-                part = self.examples_N.table.slice(start, max(stop - start, 0))
-                return texts(Examples(part), self.on)
-            return [self[row] for row in range(start, stop, step)]
+            if step != 1:
+                return [self[row] for row in range(start, stop, step)]
+            if self.rows is not None:
+                return texts_at(self.examples_N, self.rows[rows], self.on)
+            return texts(Examples(self.examples_N.table.slice(start, max(stop - start, 0))), self.on)
         row = range(len(self))[rows]
         return self[row : row + 1][0]
 
