@@ -10,8 +10,9 @@ import numpy as np
 
 from dtm.disperse.sphere import own_similarities, unit_rows
 from dtm.foundations.seeds import derive
+from dtm.foundations.signals.shingles import pattern
 from dtm.foundations.signals.text import first_turns
-from dtm.foundations.signals.tfidf import WORD
+from dtm.foundations.signals.tfidf import SHORTEST
 from dtm.foundations.types import Examples
 
 TERMS = 10
@@ -98,7 +99,7 @@ def _terms(examples: Examples, rows_K: list[np.ndarray]) -> list[list[str]]:
     ]
     words = first_turns(examples.take(np.concatenate(sample_K)), "user")
     vectorizer = CountVectorizer(
-        token_pattern=WORD, stop_words=list(ENGLISH_STOP_WORDS), binary=True, max_features=50_000
+        token_pattern=pattern(SHORTEST), stop_words=list(ENGLISH_STOP_WORDS), binary=True, max_features=50_000
     )
     try:
         holds_NV = vectorizer.fit_transform(words)

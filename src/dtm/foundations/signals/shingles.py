@@ -88,15 +88,28 @@ def _folded(text: str) -> str:
 
 @cache
 def kinds() -> np.ndarray:
-    """Of each character whether it is BETWEEN words, WITHIN one, or a word ALONE."""
+    """Of each character whether it is BETWEEN words, WITHIN one, or a word ALONE.
+
+    Letters, digits and the underscore are within words, as are marks, with which the scripts of India, Thailand
+    and others write vowels; variation selectors, which follow pictures, are not.
+    """
     table = np.full(sys.maxunicode + 1, BETWEEN, np.uint8)
     for number, character in enumerate(map(chr, range(sys.maxunicode + 1))):
-        if character.isalnum():  # as \w of `re`, which has the underscore too
+        if character.isalnum() or unicodedata.category(character) in ("Mn", "Mc"):
             table[number] = WITHIN
+    for low, high in ((0xFE00, 0xFE0F), (0xE0100, 0xE01EF)):
+        table[low : high + 1] = BETWEEN
     table[ord("_")] = WITHIN
     for low, high in re.findall("(.)-(.)", IDEOGRAMS):
         table[ord(low) : ord(high) + 1] = ALONE
     return table
+
+
+def pattern(least: int) -> str:
+    """A regular expression for the words of a text in lower case, for who needs the words themselves."""
+    edges = np.flatnonzero(np.diff(kinds() == WITHIN, prepend=False, append=False)).reshape(-1, 2)
+    within = "".join(f"\\U{low:08x}-\\U{high - 1:08x}" for low, high in edges)
+    return f"[{IDEOGRAMS}]|[{within}]{{{least},}}"
 
 
 def batches(examples_N: Examples, on: Side, size: int = BATCH) -> Iterator[tuple[int, Words]]:

@@ -21,11 +21,10 @@ from dtm.foundations.blocks import blocks, over_blocks
 from dtm.foundations.errors import ConfigError
 from dtm.foundations.registry import registry
 from dtm.foundations.settings import Count
-from dtm.foundations.signals.shingles import IDEOGRAMS, words
+from dtm.foundations.signals.shingles import words
 from dtm.foundations.signals.text import BATCH, at
 
-LETTERS = 2  # of a word at least
-WORD = rf"[{IDEOGRAMS}]|[^\W{IDEOGRAMS}]{{{LETTERS},}}"  # the same for who needs the words themselves
+SHORTEST = 2  # of a word at least
 MERGE = 1 << 20  # counts that wait until they are added up
 
 
@@ -89,7 +88,7 @@ class TfIdf:
 
 def _terms(texts: Sequence[str], ngrams: int) -> tuple[np.ndarray, np.ndarray]:
     """The hashes of all terms [W], and the row that each stands in."""
-    said = words(texts, least=LETTERS)
+    said = words(texts, least=SHORTEST)
     runs = [said.runs(length) for length in range(1, ngrams + 1)]
     return np.concatenate([hash_W for hash_W, _ in runs]), np.concatenate([row_W for _, row_W in runs])
 
