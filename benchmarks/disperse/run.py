@@ -22,7 +22,7 @@ MEDIANS = ("seconds", "cpu_seconds")
 PEERS = ("numpy", "scikit-learn", "faiss-cpu", "k-means-constrained", "ortools")
 
 
-def once(file: Path, rows: str, k: int, method: str, limit: float) -> dict[str, Any]:
+def once(file: Path, rows: str, k: str, method: str, limit: float) -> dict[str, Any]:
     """What `measure.py` prints, or why it printed nothing."""
     environment = {
         **os.environ,
@@ -30,7 +30,7 @@ def once(file: Path, rows: str, k: int, method: str, limit: float) -> dict[str, 
         "OPENBLAS_NUM_THREADS": "2",
         "OMP_WAIT_POLICY": "passive",
     }
-    command = [sys.executable, str(HERE / "measure.py"), str(file), rows, str(k), method]
+    command = [sys.executable, str(HERE / "measure.py"), str(file), rows, k, method]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=limit, env=environment, check=False
@@ -79,17 +79,16 @@ def machine() -> dict[str, Any]:
 def main(file: Path, sizes: list[str]) -> None:
     config = json.loads((HERE / "config.json").read_text(encoding="utf-8"))
     for size in sizes or config["sizes"]:
-        asked = config["sizes"][size]
         results: dict[str, Any] = {"rows": int(size), "dimensions": config["dimensions"], "machine": machine(),
                                    "commit": commit(), "by_k": {}}  # fmt: skip
-        for k in asked["k"]:
-            runs: dict[str, list[dict[str, Any]]] = {method: [] for method in asked["methods"]}
-            for _ in range(asked["repeats"]):
+        for k, methods in config["sizes"][size].items():
+            runs: dict[str, list[dict[str, Any]]] = {method: [] for method in methods}
+            for _ in range(config["repeats"]):
                 for method, found in runs.items():
                     if not any("failed" in run for run in found):
                         found.append(once(file, size, k, method, config["limit_seconds"]))
                         print(size, k, method, found[-1], flush=True)
-            results["by_k"][str(k)] = {method: summary(found) for method, found in runs.items()}
+            results["by_k"][k] = {method: summary(found) for method, found in runs.items()}
             target = HERE / f"results-{size}.json"
             target.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 

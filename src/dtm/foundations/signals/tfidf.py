@@ -132,7 +132,5 @@ def _summed(counts: Sequence[Counts]) -> Counts:
     empty = np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.int64)
     hash_C, rows_C, times_C = (np.concatenate(column) for column in zip(empty, *counts, strict=True))
     term_T, place_C = np.unique(hash_C, return_inverse=True)
-    summed = (
-        np.bincount(place_C, weights=one, minlength=len(term_T)).astype(np.int64) for one in (rows_C, times_C)
-    )
-    return (term_T, *summed)
+    rows_T, times_T = (np.bincount(place_C, one, len(term_T)).astype(np.int64) for one in (rows_C, times_C))
+    return term_T, rows_T, times_T
