@@ -56,7 +56,7 @@ def join(
     return joined_N
 
 
-@registry("disperse").register("topic", needs=("rows", "tokens"), join=join)
+@registry("disperse").register("topic", version=2, needs=("rows", "tokens"), join=join)
 def topic(
     examples_N: Examples,
     k: int,

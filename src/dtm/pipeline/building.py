@@ -238,7 +238,7 @@ def cluster(
 
     claim.empty()
     found = embed(examples, **embedding, signals=signals, seed=seed, threads=threads, progress=progress)
-    count = min(count, len(set(examples.column("family"))))
+    count = min(count, len(examples.table.column("family").unique()))
     bound = registry("disperse").bind("kmeans", {"balanced": False, "restarts": 1})
     groups_N = dtm.disperse.assign(bound, examples, count, seed, {"embedding": found})
     np.save(claim.output / "groups.npy", groups_N)

@@ -19,7 +19,7 @@ from dtm.foundations.signals.base import BATCH_TOKENS, Job, Progress, fill, open
 from dtm.foundations.signals.text import BATCH
 
 
-@registry("embedder").register("base", paper="arXiv:1702.01417", needs=("hidden",))
+@registry("embedder").register("base", paper="arXiv:1702.01417", version=2, needs=("hidden",))
 def base(
     texts_N: Sequence[str],
     threads: int,
