@@ -17,14 +17,15 @@ def blocks(count: int, size: int) -> Iterator[slice]:
 
 def over_blocks(work: Callable[[Any], T], todo: Iterable[Any], threads: int) -> Iterator[T]:
     """What `work` makes of each item, in order, by as many threads; few answers wait for the one before."""
-    if threads == 1:
-        yield from map(work, todo)
+    items = list(todo)
+    if threads == 1 or len(items) <= threads:  # to start threads takes longer than so little work
+        yield from map(work, items)
         return
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(threads) as pool:
-        items = iter(todo)
-        waiting = deque(pool.submit(work, item) for item in islice(items, 2 * threads))
+        left = iter(items)
+        waiting = deque(pool.submit(work, item) for item in islice(left, 2 * threads))
         while waiting:
             yield waiting.popleft().result()
-            waiting.extend(pool.submit(work, item) for item in islice(items, 1))
+            waiting.extend(pool.submit(work, item) for item in islice(left, 1))
