@@ -6,7 +6,9 @@ import random
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
+from dtm.disperse import near_duplicates as module
 from dtm.disperse.near_duplicates import (
     THRESHOLD,
     WORDS,
@@ -105,3 +107,14 @@ def test_the_order_of_the_rows_changes_numbers_only(mixture, make_examples):
     back = np.empty_like(again)
     back[order] = again
     assert np.array_equal(found[:, None] == found, back[:, None] == back)
+
+
+def test_neither_threads_nor_blocks_change_a_signature(mixture, make_examples, monkeypatch):
+    said = Texts(make_examples(mixture), "both")
+    whole = signatures(said)
+    for batch, chunk, threads in ((7, 50, 3), (64, 1 << 15, 1)):
+        monkeypatch.setattr(module, "BATCH", batch)
+        monkeypatch.setattr(module, "CHUNK", chunk)
+        with threadpool_limits(threads, user_api="blas"):
+            again = signatures(said)
+        assert all((one == other).all() for one, other in zip(whole, again, strict=True))
