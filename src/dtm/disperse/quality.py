@@ -12,6 +12,7 @@ from dtm.disperse.plane import plane
 from dtm.disperse.sphere import add_moved, unit_rows
 from dtm.foundations.seeds import derive
 from dtm.foundations.signals import embed
+from dtm.foundations.signals.text import Texts
 from dtm.foundations.types import SCHEMA, Examples
 
 SAMPLE = 20_000  # rows embedded by tf-idf where the method needed no embedding
@@ -33,7 +34,7 @@ def quality(
     seed = derive(seed, "quality")
     sources_N = _codes(examples, "source")
     several = sources_N.max(initial=0) > 0
-    said = Examples(examples.table.select(SCHEMA.names))  # without tokens: taking rows copies all columns
+    said = Examples(examples.table.select(SCHEMA.names))  # without tokens
     crossing, duplicates = _duplicates(said, portions_N, k)
     with threadpool_limits(1, user_api="blas"):  # the same bits on any number of threads
         rows, points, of = _points(said, embedding, seed)
@@ -105,7 +106,7 @@ def _duplicates(
     """Near-duplicates that portions share, and their counts; one row a family, whose rows are kin by intent."""
     first_F = np.unique(_codes(examples, "family"), return_index=True)[1]
     whole = len(first_F) == len(examples)
-    group_F = near_duplicates(examples if whole else examples.take(first_F))
+    group_F = near_duplicates(Texts(examples, "both", None if whole else first_F))
     portion_F = portions_N[first_F]
     groups = int(group_F.max(initial=-1)) + 1
     alike_F = group_F >= 0

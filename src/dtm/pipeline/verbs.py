@@ -131,7 +131,7 @@ class Run:
         place = building.Placing(
             bound, k, derive(self.seed, "disperse"), kept, section.new, self.checked.file.where
         )
-        step = Step("disperse", settings, inputs, place.seed, version=2)
+        step = Step("disperse", settings, inputs, place.seed, version=3)
         artifact = self.steps.make(
             "disperse", f"{bound.method.name} into {k} portions", step,
             lambda claim: building.disperse(place, examples.open(), signals.embedding, signals.load(), claim,

@@ -6,7 +6,7 @@ are cut there, as the package does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,14 @@ import numpy as np
 from dtm.foundations.errors import ConfigError, MissingInput
 from dtm.foundations.registry import registry
 from dtm.foundations.settings import Count
+from dtm.foundations.signals.text import at
 
 
 @registry("embedder").register(
-    "sentence_transformers", paper="arXiv:1908.10084", package="sentence_transformers"
+    "sentence_transformers", paper="arXiv:1908.10084", version=2, package="sentence_transformers"
 )
 def sentence_transformers(
-    texts_N: list[str],
+    texts_N: Sequence[str],
     threads: int,
     progress: Callable[[int, int], None] | None,
     *,
@@ -47,9 +48,9 @@ def sentence_transformers(
         order = np.argsort([-len(text) for text in texts_N], kind="stable")
         features_NF = np.zeros((len(texts_N), encoder.get_sentence_embedding_dimension()), np.float32)
         for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
+            rows = np.sort(order[start : start + batch_size])
             features_NF[rows] = encoder.encode(
-                [texts_N[row] for row in rows],
+                at(texts_N, rows),
                 batch_size=batch_size,
                 show_progress_bar=False,
                 convert_to_numpy=True,
