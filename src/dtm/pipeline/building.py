@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,21 +148,18 @@ class Placing:
 
 
 def disperse(
-    placing: Placing, examples: Examples, embedding: Mapping[str, Any] | None, signals: Mapping[str, Any], claim: Claim,
-    threads: int, progress: Progress,
-) -> dict[str, Any]:  # fmt: skip
-    """portion-<i>.arrow for each portion, assignment.csv and card.json; `signals` are what workers computed."""
+    placing: Placing, examples: Examples, signals: dict[str, Any], sampled: Any, claim: Claim
+) -> dict[str, Any]:
+    """portion-<i>.arrow for each portion, assignment.csv and card.json; `signals` are arrays by name.
+
+    `sampled` is what `quality.sample` gave, for the quality of a split whose method needs no embedding.
+    """
     import numpy as np
 
     import dtm.disperse
-    from dtm.foundations.signals import embed
 
     claim.empty()
-    k, seed, signals = placing.k, placing.seed, dict(signals)
-    if embedding is not None:
-        signals["embedding"] = embed(
-            examples, **embedding, signals=signals, seed=seed, threads=threads, progress=progress
-        )
+    k, seed = placing.k, placing.seed
     portions_N, kept = placing(examples, signals)
     lineage = kept.get("lineage", list(range(k)))
     card = dtm.disperse.card(examples, portions_N, k, embedding=signals.get("embedding"), seed=seed)
@@ -180,17 +177,17 @@ def disperse(
         part = examples.take(np.flatnonzero(portions_N == index))
         part.save(claim.output / f"portion-{index}.arrow")
         each.append(_count(part))
-    _write_quality(claim.output, examples, portions_N, k, signals.get("embedding"), seed)
+    _write_quality(claim.output, examples, portions_N, k, signals.get("embedding"), sampled, seed)
     return {"portions": k, "each": each, **kept}
 
 
 def _write_quality(
-    output: Path, examples: Examples, portions_N: Any, k: int, embedding: Any, seed: int
+    output: Path, examples: Examples, portions_N: Any, k: int, embedding: Any, sampled: Any, seed: int
 ) -> None:
     """quality.json: what the split is like; near_duplicates.csv: those that its portions share."""
     from dtm.disperse.quality import quality
 
-    found, crossing = quality(examples, portions_N, k, embedding=embedding, seed=seed)
+    found, crossing = quality(examples, portions_N, k, embedding=embedding, sampled=sampled, seed=seed)
     write_json(output / "quality.json", found)
     ids = examples.table.column("id")
     with open(output / "near_duplicates.csv", "w", encoding="utf-8") as file:
@@ -199,21 +196,16 @@ def _write_quality(
             file.write(f"{group},{portion},{ids[row].as_py()}\n")
 
 
-def cluster(
-    examples: Examples, count: int, seed: int, embedding: Mapping[str, Any], signals: Mapping[str, Any], claim: Claim,
-    threads: int, progress: Progress,
-) -> dict[str, Any]:  # fmt: skip
+def cluster(examples: Examples, count: int, seed: int, embedding_ND: Any, claim: Claim) -> dict[str, Any]:
     """groups.npy: the cluster of each row, int64 [N], by k-means of any sizes; families stay together."""
     import numpy as np
 
     import dtm.disperse
-    from dtm.foundations.signals import embed
 
     claim.empty()
-    found = embed(examples, **embedding, signals=signals, seed=seed, threads=threads, progress=progress)
     count = min(count, len(set(examples.column("family"))))
     bound = registry("disperse").bind("kmeans", {"balanced": False, "restarts": 1})
-    groups_N = dtm.disperse.assign(bound, examples, count, seed, {"embedding": found})
+    groups_N = dtm.disperse.assign(bound, examples, count, seed, {"embedding": embedding_ND})
     np.save(claim.output / "groups.npy", groups_N)
     return {"rows": len(examples), "clusters": count}
 

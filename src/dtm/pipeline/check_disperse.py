@@ -7,7 +7,7 @@ from dtm.disperse import needed
 from dtm.disperse.gradient import powers_near
 from dtm.foundations.errors import ConfigError, DtmError
 from dtm.foundations.registry import Bound
-from dtm.foundations.signals import check_embedder
+from dtm.foundations.signals import check_embedder, with_model
 
 
 def check_disperse(file: RunFile, bound: Bound | None) -> list[DtmError]:
@@ -18,7 +18,8 @@ def check_disperse(file: RunFile, bound: Bound | None) -> list[DtmError]:
     needs, k = needed(bound), section.k
     if "embedding" in needs or "cluster_gradient" in needs:
         try:
-            check_embedder(section.embedder, where=where("disperse.embedder"))
+            embedder = check_embedder(section.embedder, where=where("disperse.embedder"))
+            with_model(embedder, file.root, where=where("disperse.embedder.model"))
         except DtmError as error:
             errors.append(error)
     halving = bound.method.properties.get("portions") == "a power of 2" and not section.keep  # kept ones stay

@@ -13,6 +13,7 @@ from dtm.foundations.seeds import derive, derive32
 from dtm.foundations.signals import check_embedder
 from dtm.foundations.store import Artifact, Claim, Step
 from dtm.pipeline import building
+from dtm.pipeline.embedding import compared, embedding
 from dtm.pipeline.rows import Rows
 from dtm.pipeline.steps import Work
 
@@ -35,10 +36,10 @@ SKETCH = {
 
 @dataclass(frozen=True)
 class Signals:
-    """What was computed, by the signal's name, and how the rows are embedded, if they are."""
+    """What was computed, by the signal's name; `compared` is a sample, in which a split that embeds nothing is measured."""
 
     made: Mapping[str, Artifact] = field(default_factory=dict)
-    embedding: Mapping[str, Any] | None = None
+    compared: Artifact | None = None
 
     @property
     def pending(self) -> bool:
@@ -48,14 +49,8 @@ class Signals:
     @property
     def inputs(self) -> dict[str, str]:
         """The part of a step's key that says what was computed."""
-        return {f"signal {name}": one.digest for name, one in self.made.items()}
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The part of a step's key that says how rows are embedded."""
-        if self.embedding is None:
-            return {}
-        return {"embedding": {**self.embedding, "embedder": check_embedder(self.embedding["embedder"]).key}}
+        sample = {"sample": self.compared.digest} if self.compared else {}
+        return {**{f"signal {name}": one.digest for name, one in self.made.items()}, **sample}
 
     def load(self) -> dict[str, Any]:
         """The arrays by name, memory-mapped."""
@@ -72,25 +67,35 @@ class Signals:
                 found[name] = np.load(one.folder / f"{name}.npy", mmap_mode="r")
         return found
 
+    def sampled(self) -> tuple[Any, Any] | None:
+        """The sample's rows and their points."""
+        import numpy as np
+
+        if self.compared is None:
+            return None
+        return np.load(self.compared.folder / "rows.npy"), np.load(self.compared.folder / "embedding.npy")
+
 
 def gather(run: Run, section: Any, bound: Bound, examples: Rows) -> Signals:
     """All that the method needs beside counts, with these settings: computed, or found in the store."""
     needs = dtm.disperse.needed(bound)
     if "source_gradient" in needs:
         check_number(len(examples.open().table.column("source").unique()), section.k, "given")
-    embedding = None
-    if "embedding" in needs or "cluster_gradient" in needs:
-        embedding = {"on": section.on, "dimensions": section.dimensions, "embedder": section.embedder}
-        needs = (*needs, *check_embedder(section.embedder).method.needs)
-    first = _make(
+    made = _make(
         run, section, examples, [name for name in needs if name in JOBS and name != "cluster_gradient"]
     )
-    signals = Signals(first, embedding)
-    if "cluster_gradient" not in needs:
-        return signals
-    clusters = _clusters(run, section, examples, signals)
-    last = _make(run, section, examples, ["cluster_gradient"], clusters)
-    return Signals(last)  # which hold all that the embedding said
+    if "embedding" in needs:
+        made["embedding"] = _embedding(run, section, examples)
+    if "cluster_gradient" in needs:
+        clusters = _clusters(run, section, examples, _embedding(run, section, examples))
+        made |= _make(run, section, examples, ["cluster_gradient"], clusters)
+    return Signals(made, None if "embedding" in made else compared(run, examples))
+
+
+def _embedding(run: Run, section: Any, examples: Rows) -> Artifact:
+    """The rows' embedding, after what its embedder needs of the base."""
+    needs = check_embedder(section.embedder).method.needs
+    return embedding(run, section, examples, _make(run, section, examples, needs))
 
 
 def estimated(rows: Rows, k: int) -> dict[str, Any]:
@@ -158,14 +163,13 @@ def _settings(run: Run, section: Any, examples: Rows, step_name: str) -> tuple[d
     return {**own, "rows": gradients.rows}, min(examples.count, gradients.rows * sources)
 
 
-def _clusters(run: Run, section: Any, examples: Rows, signals: Signals) -> Artifact:
+def _clusters(run: Run, section: Any, examples: Rows, embedded: Artifact) -> Artifact:
     """Fine clusters of the embedding, which stand for sources where the data names none."""
     count, seed = section.gradients.clusters, derive(run.seed, "clusters")
+    signals = Signals({"embedding": embedded})
     inputs = {"examples": examples.digest, **signals.inputs}
-    step = Step("clusters", {"clusters": count, **signals.settings}, inputs, seed)
     return run.steps.make(
-        "clusters", f"{count} stand for sources", step,
-        lambda claim: building.cluster(examples.open(), count, seed, dict(signals.embedding or {}), signals.load(),
-                                       claim, run.checked.threads, run.progress("clusters")),
+        "clusters", f"{count} stand for sources", Step("clusters", {"clusters": count}, inputs, seed),
+        lambda claim: building.cluster(examples.open(), count, seed, signals.load()["embedding"], claim),
         heavy=signals.pending, needs={"rows": examples.count},
     )  # fmt: skip

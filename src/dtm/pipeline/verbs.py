@@ -123,7 +123,7 @@ class Run:
                 mend=f"Set k to {examples.count} or less, or add data",
             )  # fmt: skip
         signals = signalling.gather(self, section, bound, examples)
-        settings: dict[str, Any] = {"k": k, **bound.key, **signals.settings}
+        settings: dict[str, Any] = {"k": k, **bound.key}
         inputs = {"examples": examples.digest, **signals.inputs}
         kept = self.checked.kept if section.keep else None
         if kept is not None:
@@ -131,11 +131,10 @@ class Run:
         place = building.Placing(
             bound, k, derive(self.seed, "disperse"), kept, section.new, self.checked.file.where
         )
-        step = Step("disperse", settings, inputs, place.seed, version=2)
+        step = Step("disperse", settings, inputs, place.seed, version=3)
         artifact = self.steps.make(
             "disperse", f"{bound.method.name} into {k} portions", step,
-            lambda claim: building.disperse(place, examples.open(), signals.embedding, signals.load(), claim,
-                                            self.checked.threads, self.progress("disperse")),
+            lambda claim: building.disperse(place, examples.open(), signals.load(), signals.sampled(), claim),
             heavy=signals.pending, needs=signalling.estimated(examples, k) if signals.pending else {},
         )  # fmt: skip
         self.cards["disperse"] = artifact

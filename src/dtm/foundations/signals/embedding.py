@@ -1,7 +1,9 @@
 """One unit vector a row: the words of its instruction or response, embedded and reduced.
 
 An embedder is a function `f(texts_N, threads, progress, *, settings) -> features [N, F]`, dense or scipy
-sparse, registered in `registry("embedder")`; what it needs a model of the run for comes to it as an array.
+sparse, registered in `registry("embedder")`; what it needs a model of the run for comes to it as an array. One with
+a model of its own has the property `find`, which tells the model's folder before any work, and if a worker shall run
+it the property `job`, a worker's function that writes `features.npy`.
 `embed` reduces its features to their best-fitting subspace, in which inner products change least (Eckart and
 Young 1936), and scales rows to unit norm.
 """
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,6 +50,17 @@ def check_embedder(embedder: str | Mapping[str, Any], *, where: object = "disper
             mend="Run `pip install 'disperse-then-merge[embed]'`, or use `embedder: tfidf`",
         )
     return bound
+
+
+def with_model(bound: Bound, root: Path, *, where: object = "disperse.embedder.model") -> Bound:
+    """The embedder with the folder that its model lies in, itself where it has none; relative paths are of `root`.
+
+    Raises MissingInput or ModelError where there is no such model.
+    """
+    find = bound.method.properties.get("find")
+    if find is None:
+        return bound
+    return Bound(bound.method, {**bound.settings, "model": str(find(bound.settings["model"], root, where))})
 
 
 def embed(
