@@ -36,7 +36,7 @@ SKETCH = {
 
 @dataclass(frozen=True)
 class Signals:
-    """What was computed, by the signal's name; `compared` is a sample, in which a split that embeds nothing is measured."""
+    """What was computed, by name; `compared` is a sample in which a split that embeds nothing is measured."""
 
     made: Mapping[str, Artifact] = field(default_factory=dict)
     compared: Artifact | None = None
