@@ -13,7 +13,7 @@ import dtm
 from dtm.foundations.files import sha256, walk
 from dtm.foundations.launch import LocalLauncher
 from dtm.foundations.types import Examples, canonical_id
-from dtm.pipeline.kept import sentences
+from dtm.pipeline.growing import sentences
 from dtm.report import validate
 from tests.pipeline.conftest import EXEMPT, RUN, write_run
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from dtm.foundations.registry import Bound, registry
 from dtm.foundations.store import Claim, Digests
 from dtm.foundations.types import TOKENS, Examples
 from dtm.pipeline.contamination import reasons
-from dtm.pipeline.kept import Kept, place
+from dtm.pipeline.growing import place
+from dtm.pipeline.kept import Kept
+from dtm.pipeline.sharing import Sharing, write_assignment
 
 Progress = Callable[..., None]
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "tokenizer.model",
@@ -137,14 +139,15 @@ class Placing:
     kept: Kept | None
     new: str
     where: Callable[[str], object]
+    sharing: Sharing = field(default_factory=Sharing)
 
     def __call__(self, examples: Examples, signals: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Portions int64 [N], and facts of those that were kept."""
-        import dtm.disperse
-
+        """The rows of each portion, a `Split`, and facts of portions that were kept."""
         if self.kept is None:
-            return dtm.disperse.assign(self.bound, examples, self.k, self.seed, signals), {}
-        return place(self.kept, self.bound, examples, self.k, self.seed, signals, self.new, self.where)
+            return self.sharing.split(self.bound, examples, self.k, self.seed, signals), {}
+        return place(
+            self.kept, self.bound, examples, self.k, self.seed, signals, self.new, self.sharing, self.where
+        )
 
 
 def disperse(
@@ -154,40 +157,29 @@ def disperse(
 
     `sampled` is what `quality.sample` gave, for the quality of a split whose method needs no embedding.
     """
-    import numpy as np
-
-    import dtm.disperse
+    from dtm.disperse.sharing import card
 
     claim.empty()
-    k, seed = placing.k, placing.seed
-    portions_N, kept = placing(examples, signals)
-    lineage = kept.get("lineage", list(range(k)))
-    card = dtm.disperse.card(examples, portions_N, k, embedding=signals.get("embedding"), seed=seed)
-    write_json(claim.output / "card.json", card)
-    told = lineage != list(range(k))
-    with open(claim.output / "assignment.csv", "w", encoding="utf-8") as file:
-        file.write(f"id,source,portion{',lineage' if told else ''}\n")
-        for row, source, portion in zip(
-            examples.column("id"), examples.column("source"), portions_N, strict=True
-        ):
-            more = f",{lineage[portion]}" if told else ""
-            file.write(f'{row},"{source}",{portion}{more}\n')
+    k, seed, embedding = placing.k, placing.seed, signals.get("embedding")
+    split, kept = placing(examples, signals)
+    write_json(claim.output / "card.json", card(examples, split, embedding=embedding, seed=seed))
+    write_assignment(claim.output / "assignment.csv", examples, split, kept.get("lineage", list(range(k))))
     each = []
     for index in range(k):
-        part = examples.take(np.flatnonzero(portions_N == index))
+        part = examples.take(split.rows(index))
         part.save(claim.output / f"portion-{index}.arrow")
         each.append(_count(part))
-    _write_quality(claim.output, examples, portions_N, k, signals.get("embedding"), sampled, seed)
+    _write_quality(claim.output, examples, split, embedding, sampled, seed)
     return {"portions": k, "each": each, **kept}
 
 
 def _write_quality(
-    output: Path, examples: Examples, portions_N: Any, k: int, embedding: Any, sampled: Any, seed: int
+    output: Path, examples: Examples, split: Any, embedding: Any, sampled: Any, seed: int
 ) -> None:
     """quality.json: what the split is like; near_duplicates.csv: those that its portions share."""
-    from dtm.disperse.quality import quality
+    from dtm.disperse.sharing import quality
 
-    found, crossing = quality(examples, portions_N, k, embedding=embedding, sampled=sampled, seed=seed)
+    found, crossing = quality(examples, split, embedding=embedding, sampled=sampled, seed=seed)
     write_json(output / "quality.json", found)
     ids = examples.table.column("id")
     with open(output / "near_duplicates.csv", "w", encoding="utf-8") as file:

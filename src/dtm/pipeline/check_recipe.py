@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dtm.config import Recipe, RunFile
+from dtm.disperse.proposing import LEAST
 from dtm.foundations.errors import ConfigError, DtmError, several
 from dtm.foundations.registry import Bound, registry
 from dtm.train import check_settings
@@ -71,7 +72,10 @@ def _portion(file: RunFile, bound: Bound, where: Any) -> list[DtmError]:
     """A setting that names a portion, which the property `portion` tells, names one that there will be."""
     setting, k = bound.method.properties.get("portion"), file.config.disperse.k
     value = bound.settings[setting] if setting else None
-    if isinstance(value, int) and value >= k:
+    if isinstance(value, int) and k == "auto" and value >= LEAST:
+        return [ConfigError(f"with `k: auto` it is not known yet whether there is a portion {value}",
+                            where=where(setting), mend="Set disperse.k to a number")]  # fmt: skip
+    if isinstance(value, int) and k != "auto" and value >= k:
         return [ConfigError(f"there is no portion {value}: disperse.k is {k}, and they count from 0",
                             where=where(setting))]  # fmt: skip
     return []

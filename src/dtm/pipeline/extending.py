@@ -170,8 +170,8 @@ def _portions_left(kept: Kept, removed: frozenset[str], folder: Path) -> int:
     """How many portions keep a row."""
     import numpy as np
 
-    stays = [one.split("#")[0] not in removed for one in kept.ids.to_pylist()]
-    left = len(np.unique(kept.portion_N[np.array(stays)]))
+    stays = np.array([one.split("#")[0] not in removed for one in kept.ids.to_pylist()], bool)
+    left = len(np.unique(kept.portion_N[stays & (kept.portion_N >= 0)]))
     if not left:
         raise DataError(f"every row of {folder} would be removed", where="dtm extend --remove",
                         mend="Start another run with `dtm run FILE`")  # fmt: skip

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from dtm.foundations.files import read_json
 from dtm.foundations.launch import Job
 from dtm.foundations.models import free_bytes
 from dtm.pipeline.display import duration, size
 from dtm.pipeline.estimates import peak_disk
-from dtm.pipeline.kept import growing, sentences
+from dtm.pipeline.growing import growing, sentences
+from dtm.pipeline.proposal import told
 from dtm.pipeline.rates import Rates
 from dtm.pipeline.steps import Record, Work
 from dtm.pipeline.verbs import Run
@@ -34,6 +36,7 @@ def plan(run: Run, *, probe: bool) -> dict[str, Any]:
     planned = [record for record in run.steps.records if record.planned and record.step.name == "train"]
     return {
         "steps": rows, "growing": growing(run.cards, run.steps.trained()),
+        "proposal": told(run.cards), "sharing": _sharing(run),
         "totals": {
             "redo": len(redo), "reuse": len(rows) - len(redo),
             "disk": peak_disk((record.facts for record in run.steps.records if not record.reused), workers),
@@ -63,6 +66,10 @@ def show(result: dict[str, Any], console: Any) -> None:
             size(row["disk"]) if row["disk"] else "",
         )  # fmt: skip
     console.print(table)
+    from dtm.report.split import proposal, sharing
+
+    for line in (*proposal(result["proposal"]), *sharing(result["sharing"])):
+        console.print(line, soft_wrap=True)
     if result["growing"]:
         console.print(" ".join(sentences(result["growing"])), soft_wrap=True)
     totals = result["totals"]
@@ -85,6 +92,14 @@ def show(result: dict[str, Any], console: Any) -> None:
         words.append(f"Evaluation: about {duration(totals['evaluation_seconds'])}, {how}.")
     words.append(f"Disk: {size(totals['disk'])} at most, {size(totals['disk_free'])} free.")
     console.print(" ".join(words))
+
+
+def _sharing(run: Run) -> dict[str, Any] | None:
+    """What portions share, where they are dispersed already."""
+    artifact = run.cards.get("disperse")
+    if artifact is None or artifact.pending:
+        return None
+    return read_json(artifact.folder / "quality.json").get("sharing")
 
 
 def _row(record: Record, rates: Rates) -> dict[str, Any]:

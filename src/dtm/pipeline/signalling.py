@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dtm.disperse
 from dtm.disperse.gradient import check_number
+from dtm.disperse.proposing import LEAST
 from dtm.foundations.registry import Bound
 from dtm.foundations.seeds import derive, derive32
 from dtm.foundations.signals import check_embedder
@@ -15,6 +16,7 @@ from dtm.foundations.store import Artifact, Claim, Step
 from dtm.pipeline import building
 from dtm.pipeline.embedding import compared, embedding
 from dtm.pipeline.rows import Rows
+from dtm.pipeline.sharing import Sharing
 from dtm.pipeline.steps import Work
 
 if TYPE_CHECKING:
@@ -80,7 +82,8 @@ def gather(run: Run, section: Any, bound: Bound, examples: Rows) -> Signals:
     """All that the method needs beside counts, with these settings: computed, or found in the store."""
     needs = dtm.disperse.needed(bound)
     if "source_gradient" in needs:
-        check_number(len(examples.open().table.column("source").unique()), section.k, "given")
+        least = LEAST if section.k == "auto" else section.k
+        check_number(len(examples.open().table.column("source").unique()), least, "given")
     made = _make(
         run, section, examples, [name for name in needs if name in JOBS and name != "cluster_gradient"]
     )
@@ -98,13 +101,17 @@ def _embedding(run: Run, section: Any, examples: Rows) -> Artifact:
     return embedding(run, section, examples, _make(run, section, examples, needs))
 
 
-def estimated(rows: Rows, k: int) -> dict[str, Any]:
-    """In planning, what dispersing would state: portions of equal size."""
+def estimated(rows: Rows, k: int, sharing: Sharing, seed: int) -> dict[str, Any]:
+    """In planning, what dispersing would state: portions of equal size, with as many tokens a row."""
     counts = {"rows": rows.count, "tokens": rows.tokens, "trained_tokens": rows.trained_tokens}
-    each = [
-        {name: count * (part + 1) // k - count * part // k for name, count in counts.items()}
-        for part in range(k)
-    ]
+    every = float(sharing.replayed(rows.open(), seed).mean()) if sharing.replay else 0.0
+
+    def of(count: int, part: int) -> int:
+        if not sharing.settings:
+            return count * (part + 1) // k - count * part // k
+        return round(count * (every + (1 - every) * (1 + min(sharing.overlap, k - 1)) / k))
+
+    each = [{name: of(count, part) for name, count in counts.items()} for part in range(k)]
     return {"rows": rows.count, "each": each}
 
 

@@ -13,14 +13,23 @@ from typing import Any, Literal
 from dtm.foundations.errors import DataError, several
 from dtm.foundations.files import canonical, text_digest
 from dtm.foundations.models import convert_gguf, prepare_base
-from dtm.foundations.registry import registry
 from dtm.foundations.seeds import derive
 from dtm.foundations.store import Step
 from dtm.foundations.types import Model
-from dtm.pipeline import building, choosing, evaluating, joining, signalling, training
+from dtm.pipeline import (
+    building,
+    check_disperse,
+    choosing,
+    evaluating,
+    joining,
+    proposal,
+    signalling,
+    training,
+)
 from dtm.pipeline.checks import Checked
 from dtm.pipeline.contamination import measure_overlap, to_drop
 from dtm.pipeline.rows import Rows, model_digest, rows_of
+from dtm.pipeline.sharing import Sharing
 from dtm.pipeline.steps import Steps
 from dtm.pipeline.training import Training
 from dtm.train import Settings, check_settings
@@ -115,27 +124,29 @@ class Run:
 
     def disperse(self, section: Any, examples: Rows) -> list[Rows]:
         """K portions of the examples."""
-        where, k = self.checked.file.where("disperse"), section.k
-        bound = registry("disperse").bind(section.method, section.own, where=where)
-        if k > examples.count:
-            raise DataError(
-                f"{examples.count} rows cannot fill {k} portions", where=self.checked.file.where("disperse.k"),
-                mend=f"Set k to {examples.count} or less, or add data",
-            )  # fmt: skip
+        where, sharing = self.checked.file.where, Sharing.of(section)
+        bound, kept = (
+            check_disperse.bind(section, where("disperse")),
+            self.checked.kept if section.keep else None,
+        )
+        k = section.k
+        if k != "auto" and k > examples.count:
+            raise DataError(f"{examples.count} rows cannot fill {k} portions", where=where("disperse.k"),
+                            mend=f"Set k to {examples.count} or less, or add data")  # fmt: skip
         signals = signalling.gather(self, section, bound, examples)
-        settings: dict[str, Any] = {"k": k, **bound.key}
+        if k == "auto":
+            self.cards[proposal.STEP] = proposal.proposed(self, section, bound, examples, signals)
+            k = self.cards[proposal.STEP].facts["k"]
+        settings: dict[str, Any] = {"k": k, **bound.key, **sharing.settings}
         inputs = {"examples": examples.digest, **signals.inputs}
-        kept = self.checked.kept if section.keep else None
         if kept is not None:
             settings["new"], inputs["kept"] = section.new, self.steps.store.digests.of(kept.file)
-        place = building.Placing(
-            bound, k, derive(self.seed, "disperse"), kept, section.new, self.checked.file.where
-        )
-        step = Step("disperse", settings, inputs, place.seed, version=3)
+        place = building.Placing(bound, k, derive(self.seed, "disperse"), kept, section.new, where, sharing)
+        needs = signalling.estimated(examples, k, sharing, place.seed) if signals.pending else {}
         artifact = self.steps.make(
-            "disperse", f"{bound.method.name} into {k} portions", step,
+            "disperse", f"{bound.method.name} into {k} portions", Step("disperse", settings, inputs, place.seed, version=3),
             lambda claim: building.disperse(place, examples.open(), signals.load(), signals.sampled(), claim),
-            heavy=signals.pending, needs=signalling.estimated(examples, k) if signals.pending else {},
+            heavy=signals.pending, needs=needs,
         )  # fmt: skip
         self.cards["disperse"] = artifact
         lineage = artifact.facts.get("lineage", range(k))
