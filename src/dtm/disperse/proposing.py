@@ -118,8 +118,8 @@ def _candidates(
 def repeated(
     bound: Bound, examples: Examples, k: int, seed: int, signals: Mapping[str, Any]
 ) -> tuple[float, float, float]:
-    """How alike splits of overlapping samples are, the mean share of rows of their smallest portion, and the mean of the
-    largest over the mean one.
+    """How alike splits of overlapping samples are, the mean share of rows of their smallest portion, and the mean of
+    the largest over the mean one.
 
     PAIRS times two seeded samples of SHARE of the families (of SAMPLE at most) are dispersed under two seeds; the
     adjusted Rand index is over the families in both.

@@ -77,7 +77,7 @@ def _sharing(file: RunFile, bound: Bound, sources: Collection[str], kept: Kept |
         for number, name in enumerate(replay.sources) if sources and name not in sources
     ]  # fmt: skip
     if kept is not None and not kept.replays:
-        errors.append(ConfigError("the kept portions replay no rows, and known rows stay where they are",
+        errors.append(ConfigError("the kept portions replay no rows, and these stay as they are",
                                   where=where("disperse.replay"), mend="Leave it out, or start another run"))  # fmt: skip
     if sources and kept is None and section.k != "auto" and (error := _sources_left(section, bound, sources)):
         error.where = where("disperse.replay.sources")
@@ -92,7 +92,7 @@ def _sources_left(section: Disperse, bound: Bound, sources: Collection[str]) -> 
     if replay is None or not given or replay.fraction is not None or replay.rows is not None:
         return None
     try:
-        check_number(len(set(sources) - set(replay.sources)), section.k, "given")
+        check_number(len(set(sources) - set(replay.sources)), int(section.k), "given")
     except DataError as error:
         return error
     return None

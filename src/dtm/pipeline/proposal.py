@@ -1,4 +1,4 @@
-"""`disperse: {k: auto}`: the number of portions as a step of the store, before dispersing, and what needs to know it."""
+"""`disperse: {k: auto}`: the number of portions as a step of the store, and what must know it before any work."""
 
 from __future__ import annotations
 
@@ -78,7 +78,8 @@ def check_auto(file: RunFile, merge: Bound | None) -> list[DtmError]:
     if isinstance(weights, list):
         errors.append(ConfigError(
             f"with `k: auto` it is not known yet how many sub-models these {len(weights)} weights are for",
-            where=where("merge.weights"), mend=f"Set disperse.k to {len(weights)}, or weights to uniform, tokens or rows",
+            where=where("merge.weights"),
+            mend=f"Set disperse.k to {len(weights)}, or weights to uniform, tokens or rows",
         ))  # fmt: skip
     elif isinstance(weights, Search) and weights.budget < least_budget(MOST):
         errors.append(ConfigError(

@@ -143,8 +143,9 @@ class Run:
             settings["new"], inputs["kept"] = section.new, self.steps.store.digests.of(kept.file)
         place = building.Placing(bound, k, derive(self.seed, "disperse"), kept, section.new, where, sharing)
         needs = signalling.estimated(examples, k, sharing, place.seed) if signals.pending else {}
+        step = Step("disperse", settings, inputs, place.seed, version=3)
         artifact = self.steps.make(
-            "disperse", f"{bound.method.name} into {k} portions", Step("disperse", settings, inputs, place.seed, version=3),
+            "disperse", f"{bound.method.name} into {k} portions", step,
             lambda claim: building.disperse(place, examples.open(), signals.load(), signals.sampled(), claim),
             heavy=signals.pending, needs=needs,
         )  # fmt: skip
