@@ -3,7 +3,7 @@
     dtm.run("run.yaml")                          # what `dtm run` does; returns the content of results.json
     dtm.extend("runs/first", "more.jsonl")       # the same with more data or less; only what changed trains
     dtm.attribute("runs/first")                  # which portion costs or helps which benchmark
-    dtm.agreement(["runs/first", "runs/second"])  # how far their splits agree
+    dtm.agreement(["runs/a", "runs/b"])          # how far their splits agree
     dtm.study("study.yaml")                      # what `dtm study` does; returns the content of study.json
     dtm.merge("merge.yaml", "out")               # what `dtm merge` does; `dtm.merge` is the merging package too
 

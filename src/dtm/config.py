@@ -326,7 +326,7 @@ def _explain(errors: Sequence[Any], document: Document, model: type[BaseModel]) 
 
 def _is_type_name(part: Any) -> bool:
     return isinstance(part, str) and (
-        part[:1].isupper() or "[" in part or part in ("str", "int", "dict", "list")
+        part[:1].isupper() or "[" in part or part in ("str", "dict", "list", "constrained-int")
     )
 
 

@@ -112,7 +112,9 @@ def test_a_new_row_of_a_copied_family_follows_it(make_examples):
 
 
 @SLOW
-@given(worlds(), st.sampled_from([None, 0.2, 0.9]), st.one_of(st.none(), st.integers(1, 12)), st.integers(0, 2))
+@given(
+    worlds(), st.sampled_from([None, 0.2, 0.9]), st.one_of(st.none(), st.integers(1, 12)), st.integers(0, 2)
+)
 def test_replayed_rows_are_whole_families_of_the_sources_as_many_as_fit(
     make_examples, world, fraction, rows, named
 ):

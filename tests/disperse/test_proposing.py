@@ -43,9 +43,13 @@ def test_steps_that_max_steps_fixes_starve_no_k(make_examples):
 
 def test_sources_limit_k_by_their_number_and_by_their_sizes(make_examples):
     sources = ["big"] * 60 + ["one"] * 30 + ["two"] * 30 + ["tiny"]
-    found = propose(bound("by_source"), make_examples([{"source": one} for one in sources]), 1, {}, lambda _: 999)
+    found = propose(
+        bound("by_source"), make_examples([{"source": one} for one in sources]), 1, {}, lambda _: 999
+    )
     assert [one["k"] for one in found["candidates"]] == [2, 3, 4]
-    assert [one["balance"] for one in found["candidates"]] == pytest.approx([61 * 2 / 121, 60 * 3 / 121, 60 * 4 / 121])
+    assert [one["balance"] for one in found["candidates"]] == pytest.approx(
+        [61 * 2 / 121, 60 * 3 / 121, 60 * 4 / 121]
+    )
     assert found["k"] == 3
     why = " ".join(found["why"])
     assert "More than 4 cannot be: 4 sources cannot fill 5 portions" in why
@@ -75,12 +79,16 @@ def test_as_many_portions_as_there_are_subjects(make_examples, subjects):
     assert stable[subjects] > 0.85
     assert max(value for k, value in stable.items() if k != subjects) < stable[subjects] - 0.1
     if subjects == 3:
-        assert found == propose(bound("kmeans", restarts=2), examples, 1, {"embedding": embedding}, lambda _: 999)
+        assert found == propose(
+            bound("kmeans", restarts=2), examples, 1, {"embedding": embedding}, lambda _: 999
+        )
 
 
 def test_without_structure_the_usual_k_or_one_near_it_is_as_good_as_any(make_examples):
     embedding = np.random.default_rng(0).normal(size=(300, 16))
-    found = propose(bound("kmeans", restarts=1), make_examples([{}] * 300), 1, {"embedding": embedding}, lambda _: 999)
+    found = propose(
+        bound("kmeans", restarts=1), make_examples([{}] * 300), 1, {"embedding": embedding}, lambda _: 999
+    )
     assert max(one["stability"] for one in found["candidates"]) < 0.5
 
 

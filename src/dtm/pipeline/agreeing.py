@@ -51,7 +51,10 @@ def compared(one: Kept, other: Kept) -> dict[str, Any]:
     rows = int(both.sum())
     if not rows:
         return {"rows": 0, "adjusted_rand": None, "mutual_information": None}
-    return {"rows": rows, **dtm.disperse.agreement.agreement(one.portion_N[both], other.portion_N[place[both]])}
+    return {
+        "rows": rows,
+        **dtm.disperse.agreement.agreement(one.portion_N[both], other.portion_N[place[both]]),
+    }
 
 
 def show(found: dict[str, Any], console: Any) -> None:

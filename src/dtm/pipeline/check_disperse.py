@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Collection
 from typing import Any
 
@@ -19,6 +20,11 @@ def bind(section: Disperse, where: Any) -> Bound:
     methods, own = registry("disperse"), dict(section.own)
     known = methods[section.method].settings if section.method in methods else {}
     own |= {name: getattr(section, name) for name in section.model_fields_set & known.keys() & {"on"}}
+    ours = [name for name in Disperse.model_fields if name != "method"]
+    for name in sorted(own.keys() - known.keys()) if known else ():
+        if near := difflib.get_close_matches(name, [*ours, *known], n=1, cutoff=0.75):
+            raise ConfigError("there is no such key", where=where(name) if callable(where) else where,
+                              mend=f"Did you mean `{near[0]}`?")  # fmt: skip
     return methods.bind(section.method, own, where=where)
 
 

@@ -78,7 +78,12 @@ def kept_of(file: RunFile) -> Kept | None:
         raise ConfigError("a run would keep its own portions", where=where("disperse.keep"),
                           mend="Choose another output_dir")  # fmt: skip
     kept = read_kept(path, where=where("disperse.keep"))
-    if section.new == "join" and "k" in section.model_fields_set and section.k != "auto" and section.k > kept.k:
+    if (
+        section.new == "join"
+        and "k" in section.model_fields_set
+        and section.k != "auto"
+        and section.k > kept.k
+    ):
         raise ConfigError(
             f"{kept.k} portions are kept, and new rows join them, so there cannot be {section.k}",
             where=where("disperse.k"), mend=f"Set k to {kept.k}, or `new: portion`",
