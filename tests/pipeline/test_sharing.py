@@ -26,8 +26,11 @@ from tests.pipeline.conftest import RUN, moved_copy, write_run
 from tests.pipeline.test_extending import colours, results, weights
 
 PLAIN = "{method: kmeans, k: 2, dimensions: 8, on: both}"
-SHARED = RUN.replace(PLAIN, "{method: random, k: 3, overlap: 0.2, replay: {sources: [colours], rows: 4}}").replace(
-    "models: [base, submodels, merged]", "models: [merged]").replace("evaluate:", "merge: {weights: tokens}\nevaluate:")  # fmt: skip
+SHARED = (
+    RUN.replace(PLAIN, "{method: random, k: 3, overlap: 0.2, replay: {sources: [colours], rows: 4}}")
+    .replace("models: [base, submodels, merged]", "models: [merged]")
+    .replace("evaluate:", "merge: {weights: tokens}\nevaluate:")
+)
 
 
 def lines(run: Path) -> dict[str, dict[str, str]]:
@@ -37,8 +40,9 @@ def lines(run: Path) -> dict[str, dict[str, str]]:
 
 def holding(rows: dict[str, dict[str, str]], portion: int) -> set[str]:
     """Ids that the portion has, as assignment.csv says."""
+    number = str(portion)
     return {one for one, row in rows.items()
-            if row["portion"] == str(portion) or str(portion) in row["also"].split() or row["also"] == "all"}  # fmt: skip
+            if row["portion"] == number or number in row["also"].split() or row["also"] == "all"}  # fmt: skip
 
 
 def copies(rows: dict[str, dict[str, str]]) -> set[tuple[str, str]]:
@@ -212,14 +216,14 @@ def test_a_plan_says_that_k_depends_on_a_signal_and_counts_what_is_shared(inputs
 @pytest.mark.parametrize(("settings", "message"), [
     (["disperse.overlap=1.5"], "run.yaml:6: disperse.overlap: 1.5 will not do"),
     (["disperse.overlap=0.1", "disperse.k=1"], "there is no other portion"),
-    (["disperse.replay={sources: [colors]}"], r"disperse.replay.sources.0: there is no source 'colors'. Did you mean 'colours'"),
+    (["disperse.replay={sources: [colors]}"], "sources.0: there is no source 'colors'. Did you mean 'colours'"),
     (["disperse.replay={}"], "does not say which rows"),
     (["disperse.replay={rows: 2, fraction: 0.5}"], "both `fraction` and `rows`"),
     (["disperse.replay={row: 2}"], "there is no such key. Did you mean `rows`"),
-    (["disperse={method: by_source, k: 2, replay: {sources: [adds]}}"], "replay.sources: 1 sources cannot fill 2 portions"),
+    (["disperse={method: by_source, k: 2, replay: {sources: [adds]}}"], "1 sources cannot fill 2 portions"),
     (["disperse.overlpa=0.1"], "there is no such key. Did you mean `overlap`"),
     (["disperse.k=atuo"], "run.yaml:6: disperse.k: 'atuo' will not do: it should be .*'auto'"),
-    (["disperse.k=auto", "merge.weights=[1, 2]"], "with `k: auto` it is not known yet .* 2 weights.*Set disperse.k to 2"),
+    (["disperse.k=auto", "merge.weights=[1, 2]"], "`k: auto` it is not known yet .* 2 weights.*Set disperse.k to 2"),
     (["disperse.k=auto", "merge.method=slerp"], "'slerp' merges 2 models, and `k: auto` may propose 2 to 8"),
     (["disperse.k=auto", "merge.weights={search: greedy, budget: 4}"], "4 candidates are too few.*at least 9"),
     (["disperse.k=auto", "recipe={name: submodel, index: 5}"], "not known yet whether there is a portion 5"),

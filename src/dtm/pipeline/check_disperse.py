@@ -84,7 +84,7 @@ def _sharing(file: RunFile, bound: Bound, sources: Collection[str], kept: Kept |
     ]  # fmt: skip
     if kept is not None and not kept.replays:
         errors.append(ConfigError("the kept portions replay no rows, and these stay as they are",
-                                  where=where("disperse.replay"), mend="Leave it out, or start another run"))  # fmt: skip
+                                  where=where("disperse.replay"), mend="Leave it out"))  # fmt: skip
     if sources and kept is None and section.k != "auto" and (error := _sources_left(section, bound, sources)):
         error.where = where("disperse.replay.sources")
         errors.append(error)

@@ -168,7 +168,7 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
         sum(one.get(name) or 0 for one in found["portions"]) for name in ("copies_joined", "copies_left")
     ]
     if any(copies):
-        words.append(f"{copies[0]:,} copies were added and {copies[1]:,} are gone")
+        words.append(f"copies of other portions' rows: {copies[0]:,} more, {copies[1]:,} gone")
     joined = [one["portion"] for one in found["portions"] if one["joined"] and one["was"] is not None]
     formed = [one["portion"] for one in found["portions"] if one["was"] is None]
     if formed:

@@ -62,7 +62,7 @@ def lines(results: dict[str, Any]) -> list[str]:
                     f"normalised mutual information {cosine(agreed['mutual_information'] or 0)}.")  # fmt: skip
     if twice["groups"] is not None:
         said.append(_twice(twice))
-    return [*proposal(found["proposal"]), *said]
+    return [*proposal(found.get("proposal")), *said]
 
 
 def proposal(found: dict[str, Any] | None) -> list[str]:
@@ -81,10 +81,13 @@ def sharing(found: dict[str, Any] | None) -> list[str]:
         return []
     parts = []
     if found["copied"]:
-        parts.append(f"{plural(found['copied'], 'row')} of one portion stand in others as well "
-                     f"({count(found['copies'])} copies)")  # fmt: skip
+        verb, copies = "is" if found["copied"] == 1 else "are", found["copies"]
+        times = f"{count(copies)} {'copy' if copies == 1 else 'copies'}"
+        parts.append(f"{plural(found['copied'], 'row')} of a portion {verb} in others as well ({times})")
     if found["replayed"]:
-        parts.append(f"{plural(found['replayed'], 'row')} stand in every one")
+        parts.append(
+            f"{plural(found['replayed'], 'row')} {'is' if found['replayed'] == 1 else 'are'} in every one"
+        )
     times, what = found["times_trained_tokens"], "trained tokens"
     if times is None:
         times, what = found["times_rows"], "rows"

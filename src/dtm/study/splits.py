@@ -12,6 +12,7 @@ from dtm.pipeline.agreeing import compared
 from dtm.pipeline.kept import ASSIGNMENT, Kept, read_kept
 from dtm.report import palette
 from dtm.report.split import cosine
+from dtm.report.wording import plural
 from dtm.study.running import Outcome
 
 MEASURES = ("adjusted_rand", "mutual_information")
@@ -65,9 +66,9 @@ def _cell(one: str, other: str, pair: dict[str, Any] | None) -> dict[str, Any]:
             "level": 0,
             "sign": "plus",
         }
-    value, seeds = pair["adjusted_rand"], len(pair["seeds"])
+    value, over = pair["adjusted_rand"], f"{pair['rows']:,} rows, {plural(len(pair['seeds']), 'seed')}"
     title = (f"{one} and {other}: adjusted Rand index {cosine(value)}, normalised mutual information "
-             f"{cosine(pair['mutual_information'])}, {pair['rows']:,} rows, {seeds} seed{'s' if seeds > 1 else ''}")  # fmt: skip
+             f"{cosine(pair['mutual_information'])}, {over}")  # fmt: skip
     return {"text": cosine(value), "title": title, "level": round(100 * min(abs(value), 1)),
             "sign": "plus" if value >= 0 else "minus"}  # fmt: skip
 
