@@ -117,8 +117,10 @@ def _keyed(bound: Bound) -> dict[str, Any]:
 
 
 def _given(bound: Bound, features_NF: Any) -> Bound:
-    """The embedder whose features are there already."""
-    return Bound(replace(bound.method, function=lambda texts_N, threads, progress: features_NF), {})
+    """The embedder whose features are there already; a copy, where `embed` would not make one."""
+    import numpy as np
+
+    return Bound(replace(bound.method, function=lambda texts_N, threads, progress: np.array(features_NF)), {})
 
 
 def _array(artifact: Artifact, name: str) -> Any:

@@ -25,7 +25,7 @@ BLOCK = 2000  # texts that are tokens at a time
 def find(model: str, root: Path, where: object) -> Path:
     """The folder of the model, or of the package that carries it. Raises MissingInput or ModelError."""
     folder = package_folder(WORDLLAMA, where) if model == WORDLLAMA else folder_of(model, root, where)
-    files(folder, where)
+    _table(files(folder, where)[0], where)
     return folder
 
 
@@ -87,6 +87,18 @@ def _means(
     return (weights_BV @ vectors_VF) / np.maximum(counts_B, 1).astype(np.float32)[:, None]
 
 
+def _table(weights: Path, where: object = None) -> str:
+    """The name of the table of vectors, from the file's header. Raises ModelError where there is none."""
+    from safetensors import safe_open
+
+    with safe_open(weights, framework="np") as file:
+        name = next((name for name in TABLES if name in file.keys()), None)  # noqa: SIM118 - not a mapping
+        if name is None or len(file.get_slice(name).get_shape()) != 2:
+            raise ModelError(f"{weights} holds no table of vectors named {' or '.join(TABLES)}", where=where,
+                             mend="Give a Model2Vec folder, or leave `model` out for WordLlama")  # fmt: skip
+    return name
+
+
 def _open(folder: Path) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
     """The tokenizer, the vectors [V, F], and of each token its row of these, or -1, and its weight."""
     from safetensors import safe_open
@@ -95,9 +107,7 @@ def _open(folder: Path) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
     weights, tokenizer_file = files(folder)
     with safe_open(weights, framework="np") as file:
         there = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    table = next((there[name] for name in TABLES if name in there), None)
-    if table is None or table.ndim != 2:
-        raise ModelError(f"{weights} holds no table of vectors named {' or '.join(TABLES)}")
+    table = there[_table(weights)]
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     tokenizer.no_padding()
     tokenizer.no_truncation()
