@@ -11,7 +11,9 @@ import pytest
 
 from dtm.foundations.errors import ConfigError, DataError
 from dtm.foundations.launch import LocalLauncher
+from dtm.foundations.store import Artifact
 from dtm.pipeline import run
+from dtm.pipeline.rows import model_digest
 from tests.pipeline.conftest import RUN, events, write_run
 
 KMEANS = "disperse: {method: kmeans, k: 2, dimensions: 8, on: both}"
@@ -28,11 +30,12 @@ def place(inputs, tmp_path_factory, launcher):
     """A function that disperses by a section, over one store."""
     out = tmp_path_factory.mktemp("signals")
 
-    def disperse(section, **more):
+    def disperse(section, recipe="disperse_then_merge", **more):
         file = write_run(inputs, out, RUN.replace(KMEANS, f"disperse: {section}"))
         return run(
-            file, [f"output_dir={out / 'run'}"], until="disperse", quiet=True, launcher=launcher, **more
-        )
+            file, [f"output_dir={out / 'run'}", f"recipe={recipe}"], until="disperse", quiet=True, launcher=launcher,
+            **more,
+        )  # fmt: skip
 
     return out, disperse
 
@@ -92,6 +95,24 @@ def test_sources_and_clusters_stay_whole_when_gradients_part_them(place):
     portions = [portion for _, portion in assignment(out)]
     assert len(set(zip(groups.tolist(), portions, strict=True))) == len(set(groups)) == 6
     assert set(portions) == {0, 1, 2, 3}
+
+
+def test_after_a_warm_up_gradients_are_those_of_the_warmed_model(place):
+    out, disperse = place
+    before = {folder.name for folder in stored(out, "group_gradients")}
+    how = "{method: gradient, k: 2, gradients: {rows: 5, sketch: 64}}"
+    disperse(how, recipe="{name: disperse_then_merge, warmup: 0.2}")
+    [folder] = [one for one in stored(out, "group_gradients") if one.name not in before]
+    used = json.loads((folder / "manifest.json").read_text())["inputs"]["base"]
+    [merged] = stored(out, "merge")  # the warm-up's adapter, in the base
+    files = json.loads((merged / "manifest.json").read_text())["files"]
+    assert used == model_digest(Artifact("", merged, {"files": files}))
+    planned = disperse(how, recipe="{name: disperse_then_merge, warmup: 0.3}", dry_run=True)
+    assert {step["step"] for step in planned["steps"] if step["planned"]} >= {
+        "warmup",
+        "gradients",
+        "disperse",
+    }
 
 
 def test_gradients_of_rows_are_those_of_the_adapter_that_will_be_trained(place):
