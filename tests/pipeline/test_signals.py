@@ -157,7 +157,7 @@ def test_a_probe_times_training_though_portions_wait_and_says_what_is_not_timed(
     assert plan["totals"]["untimed"] == ["gradients"]
     console = Console(file=StringIO(), width=200)
     show(plan, console)
-    assert "no such step was done here before: gradients." in console.file.getvalue()
+    assert "no such step was done here before: gradients." in " ".join(console.file.getvalue().split())
 
 
 @pytest.mark.parametrize(("section", "message"), [
