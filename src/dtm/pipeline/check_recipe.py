@@ -35,7 +35,7 @@ def _bind(file: RunFile, key: str, recipe: Recipe) -> Bound:
 
     bound = registry("recipe").bind(recipe.method, recipe.own, where=where)
     errors = [*_dev(file, bound, where), *_overrides(file, bound, where), *_portion(file, bound, where),
-              *_backend(file, bound)]  # fmt: skip
+              *_backend(file, bound), *_warmup(file, bound, where)]  # fmt: skip
     if errors:
         raise several(errors)
     return bound
@@ -78,6 +78,14 @@ def _portion(file: RunFile, bound: Bound, where: Any) -> list[DtmError]:
     if isinstance(value, int) and k != "auto" and value >= k:
         return [ConfigError(f"there is no portion {value}: disperse.k is {k}, and they count from 0",
                             where=where(setting))]  # fmt: skip
+    return []
+
+
+def _warmup(file: RunFile, bound: Bound, where: Any) -> list[DtmError]:
+    """An adapter of a warmed start would be one of a model that nobody has."""
+    if bound.settings.get("warmup") and file.config.merge.export == "adapter":
+        return [ConfigError("after a warm-up an adapter would sit on the warmed model, which is not published",
+                            where=where("warmup"), mend="Set merge.export: model, or leave warmup out")]  # fmt: skip
     return []
 
 

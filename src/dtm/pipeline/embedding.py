@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dtm.foundations.files import canonical, text_digest
 from dtm.foundations.registry import Bound
 from dtm.foundations.seeds import derive
 from dtm.foundations.signals import check_embedder, embed, with_model
@@ -99,11 +102,12 @@ def _features(run: Run, bound: Bound, on: str, examples: Rows) -> Artifact:
 
 def _model(run: Run, bound: Bound) -> dict[str, str]:
     """The part of a key that says what the embedder's model is: nothing where it has none."""
-    if "model" not in bound.settings:
+    files = bound.method.properties.get("files")
+    if files is None:
         return {}
-    from pathlib import Path
-
-    return {"model": run.steps.store.digests.of_folder(Path(bound.settings["model"]))}
+    folder, digests = Path(bound.settings["model"]), run.steps.store.digests
+    found = {path.relative_to(folder).as_posix(): digests.of(path) for path in files(folder)}
+    return {"model": text_digest(canonical(found))}
 
 
 def _keyed(bound: Bound) -> dict[str, Any]:
@@ -113,10 +117,10 @@ def _keyed(bound: Bound) -> dict[str, Any]:
 
 
 def _given(bound: Bound, features_NF: Any) -> Bound:
-    """The embedder whose features are there already."""
-    from dataclasses import replace
+    """The embedder whose features are there already; a copy, where `embed` would not make one."""
+    import numpy as np
 
-    return Bound(replace(bound.method, function=lambda texts_N, threads, progress: features_NF), {})
+    return Bound(replace(bound.method, function=lambda texts_N, threads, progress: np.array(features_NF)), {})
 
 
 def _array(artifact: Artifact, name: str) -> Any:

@@ -10,10 +10,16 @@ from dtm.foundations.launch import Job
 from dtm.foundations.models import free_bytes
 from dtm.pipeline.display import duration, size
 from dtm.pipeline.estimates import peak_disk
+<<<<<<< HEAD
 from dtm.pipeline.growing import growing, sentences
 from dtm.pipeline.proposal import told
 from dtm.pipeline.rates import Rates
 from dtm.pipeline.steps import Record, Work
+=======
+from dtm.pipeline.kept import growing, sentences
+from dtm.pipeline.rates import SIGNALS, Rates
+from dtm.pipeline.steps import Record
+>>>>>>> embed
 from dtm.pipeline.verbs import Run
 
 PROBE_STEPS = 5
@@ -23,13 +29,15 @@ def plan(run: Run, *, probe: bool) -> dict[str, Any]:
     """Rows of the plan, and totals.
 
     Times are as the store knows them of such steps, or of training measured (`probe`); those of evaluation and
-    merging are else guessed, which `guess` says. `evaluation_seconds` are of held-out losses too.
+    merging are else guessed, which `guess` says, and `untimed` names the steps of which nothing is known.
+    `evaluation_seconds` are of held-out losses too.
     """
     checked = run.checked
     rates = Rates(run.steps.store, checked.threads, checked.device, _probe(run) if probe else None)
     rows = [_row(record, rates) for record in run.steps.records]
     redo = [row for row in rows if not row["reused"]]
     trains = [row for row in redo if row["kind"] == "train"]
+    signals = [row for row in redo if row["kind"] in SIGNALS and row["planned"]]
     scored = [row for row in redo if row["kind"] in ("evaluate", "heldout") and row["planned"]]
     workers = checked.config.launch.workers
     seconds = [row["seconds"] for row in trains]
@@ -47,6 +55,7 @@ def plan(run: Run, *, probe: bool) -> dict[str, Any]:
             "tokens_per_second": rates.training_rate(planned[0]) if planned else None,
             "evaluation_seconds": sum(row["seconds"] for row in scored) / max(1, min(workers, len(scored))),
             "evaluation_guessed": any(row["guess"] for row in scored),
+            "untimed": [row["step"] for row in signals if row["seconds"] is None],
         },
     }  # fmt: skip
 
@@ -90,6 +99,8 @@ def show(result: dict[str, Any], console: Any) -> None:
             else "as such steps took before"
         )
         words.append(f"Evaluation: about {duration(totals['evaluation_seconds'])}, {how}.")
+    if totals["untimed"]:
+        words.append(f"Not timed, since no such step was done here before: {', '.join(totals['untimed'])}.")
     words.append(f"Disk: {size(totals['disk'])} at most, {size(totals['disk_free'])} free.")
     console.print(" ".join(words))
 
@@ -119,7 +130,7 @@ def _number(value: Any) -> str:
 
 
 def _probe(run: Run) -> float | None:
-    """Train five steps of the first pending sub-model in a worker, and measure tokens a second."""
+    """Train five steps of the first pending training in a worker, and measure tokens a second."""
     import shutil
     import tempfile
 
@@ -127,14 +138,11 @@ def _probe(run: Run) -> float | None:
     scratch = Path(tempfile.mkdtemp(prefix="probe-", dir=store))
     try:
         claim: Any = _Scratch(scratch)
-        works = [work for work in run.steps.planned if work.step.name == "train" and _readable(work, claim)]
+        works = [work for work in run.steps.planned if work.step.name == "train"]
         if not works:
             return None
-        job = Job(
-            "probe",
-            works[0].function,
-            {**works[0].arguments(claim), "name": "probe", "probe": PROBE_STEPS + 1},
-        )
+        arguments = _readable(run, works[0].arguments(claim))
+        job = Job("probe", works[0].function, {**arguments, "name": "probe", "probe": PROBE_STEPS + 1})
         times: list[float] = []
 
         def on_event(event: Any) -> None:
@@ -154,9 +162,11 @@ def _probe(run: Run) -> float | None:
     return result["input_tokens"] / result["steps"] / a_step
 
 
-def _readable(work: Work, claim: Any) -> bool:
-    """Whether the training's rows are there: portions that wait for a signal of the base are not."""
-    return Path(work.arguments(claim)["examples"]).exists()
+def _readable(run: Run, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The job with what stands for rows and weights that are only planned: all the rows, and the run's base."""
+    there = {"examples": run.cards["render"].folder / "train.arrow", "base": run.base().folder}
+    waits = {name: str(path) for name, path in there.items() if not Path(arguments[name]).exists()}
+    return {**arguments, **waits}
 
 
 class _Scratch:

@@ -25,6 +25,7 @@ from dtm.pipeline import (
     proposal,
     signalling,
     training,
+    warming,
 )
 from dtm.pipeline.checks import Checked
 from dtm.pipeline.contamination import measure_overlap, to_drop
@@ -43,7 +44,8 @@ class Stopped(Exception):
 class Run:
     """One run: what was checked, how steps are done, and what they made.
 
-    `making` is the name of the recipe that calls the verbs; `choices` are those made on dev, in order.
+    `making` is the name of the recipe that calls the verbs; `choices` are those made on dev, in order; `origin` is
+    what the sub-models were trained from.
     """
 
     checked: Checked
@@ -54,6 +56,7 @@ class Run:
     dev: Rows | None = None
     portions: list[Rows] = field(default_factory=list)
     submodels: list[Model] = field(default_factory=list)
+    origin: Model | None = None
     choices: list[dict[str, Any]] = field(default_factory=list)
     _base: Model | None = None
 
@@ -122,18 +125,22 @@ class Run:
             self.dev = rows_of("dev", rendered, "dev.arrow", rendered.facts["dev"])
         return rows_of("train", rendered, "train.arrow", rendered.facts["train"])
 
-    def disperse(self, section: Any, examples: Rows) -> list[Rows]:
-        """K portions of the examples."""
-        where, sharing = self.checked.file.where, Sharing.of(section)
-        bound, kept = (
-            check_disperse.bind(section, where("disperse")),
-            self.checked.kept if section.keep else None,
-        )
-        k = section.k
+    def warm_up(self, section: Any, base: Any, examples: Rows, share: float) -> Model:
+        """A model to start from: `base` after one pass over a seeded share of the rows."""
+        steps = {"max_steps": -1} if "max_steps" in section.args else {}
+        settings = self._settings(section.but(num_train_epochs=1, **steps))
+        return warming.warmed(self, self._start(base), examples, share, settings)
+
+    def disperse(self, section: Any, examples: Rows, base: Any = None) -> list[Rows]:
+        """K portions of the examples; `base` is what sub-models will start from, where it is not the run's base."""
+        where, sharing, k = self.checked.file.where, Sharing.of(section), section.k
+        bound = check_disperse.bind(section, where("disperse"))
+        kept = self.checked.kept if section.keep else None
         if k != "auto" and k > examples.count:
             raise DataError(f"{examples.count} rows cannot fill {k} portions", where=where("disperse.k"),
                             mend=f"Set k to {examples.count} or less, or add data")  # fmt: skip
-        signals = signalling.gather(self, section, bound, examples)
+        start = self.base() if base is None else self._start(base)
+        signals = signalling.gather(self, section, bound, examples, start)
         if k == "auto":
             self.cards[proposal.STEP] = proposal.proposed(self, section, bound, examples, signals)
             k = self.cards[proposal.STEP].facts["k"]
@@ -183,6 +190,7 @@ class Run:
         """A sub-model for each portion, side by side on the launcher's workers."""
         self._stop_after("disperse")
         settings, start = self._settings(section), self._start(base)
+        self.origin = start
         trained = training.train(
             self, [Training(self, f"submodel-{rows.part}", rows, start, settings) for rows in portions]
         )

@@ -2,8 +2,8 @@
 
 An embedder is a function `f(texts_N, threads, progress, *, settings) -> features [N, F]`, dense or scipy
 sparse, registered in `registry("embedder")`; what it needs a model of the run for comes to it as an array. One with
-a model of its own has the property `find`, which tells the model's folder before any work, and if a worker shall run
-it the property `job`, a worker's function that writes `features.npy`.
+a model of its own has the properties `find`, which tells its folder before any work, and `files`, which it is made of;
+and if a worker shall run it `job`, a worker's function that writes `features.npy`.
 `embed` reduces its features to their best-fitting subspace, in which inner products change least (Eckart and
 Young 1936), and scales rows to unit norm.
 """
@@ -20,7 +20,7 @@ import numpy as np
 from dtm.foundations.errors import ConfigError, DataError, MethodError, MissingInput
 from dtm.foundations.registry import Bound, registry
 from dtm.foundations.seeds import derive32
-from dtm.foundations.signals import hidden, sentences, tfidf  # noqa: F401 - registers the embedders
+from dtm.foundations.signals import hidden, sentences, static, tfidf  # noqa: F401 - registers the embedders
 from dtm.foundations.signals.text import Side, texts
 from dtm.foundations.types import Examples
 

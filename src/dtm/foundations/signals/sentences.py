@@ -13,39 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from dtm.foundations.errors import ConfigError, MissingInput, ModelError
-from dtm.foundations.models import HUB_ID, fetch
+from dtm.foundations.errors import ConfigError, MissingInput
 from dtm.foundations.registry import registry
 from dtm.foundations.settings import Count
 from dtm.foundations.signals import base
+from dtm.foundations.signals.model_folders import folder_of, model_files
 from dtm.foundations.signals.text import texts, texts_at
 from dtm.foundations.types import Examples
 
 BLOCK = 10_000  # rows whose texts are held while lengths are counted
 
 
-def find(model: str, root: Path, where: object) -> Path:
-    """The model's folder: below `root`, below the current folder, or fetched from the hub.
-
-    Raises MissingInput where there is none, ModelError where it holds no safetensors.
-    """
-    for path in (root / model, Path(model).expanduser()):
-        if path.is_dir():
-            break
-    else:
-        if not HUB_ID.match(model) or model.startswith((".", "/")):
-            raise MissingInput(f"there is no embedding model at {model!r}", where=where,
-                               mend="Give a hub id or a folder with safetensors, or use `embedder: tfidf`")  # fmt: skip
-        path = fetch(model, where)
-    if not any(path.rglob("*.safetensors")):
-        raise ModelError(f"{path} holds no safetensors", where=where,
-                         mend="Save the model anew: SentenceTransformer(...).save(FOLDER)")  # fmt: skip
-    return path.resolve()
-
-
 @registry("embedder").register(
-    "sentence_transformers", paper="arXiv:1908.10084", package="sentence_transformers", find=find,
-    job="dtm.foundations.signals.sentences:features",
+    "sentence_transformers", paper="arXiv:1908.10084", package="sentence_transformers", find=folder_of,
+    files=model_files, job="dtm.foundations.signals.sentences:features",
 )  # fmt: skip
 def sentence_transformers(
     texts_N: list[str],
