@@ -10,16 +10,10 @@ from dtm.foundations.launch import Job
 from dtm.foundations.models import free_bytes
 from dtm.pipeline.display import duration, size
 from dtm.pipeline.estimates import peak_disk
-<<<<<<< HEAD
 from dtm.pipeline.growing import growing, sentences
 from dtm.pipeline.proposal import told
-from dtm.pipeline.rates import Rates
-from dtm.pipeline.steps import Record, Work
-=======
-from dtm.pipeline.kept import growing, sentences
 from dtm.pipeline.rates import SIGNALS, Rates
 from dtm.pipeline.steps import Record
->>>>>>> embed
 from dtm.pipeline.verbs import Run
 
 PROBE_STEPS = 5
@@ -78,7 +72,7 @@ def show(result: dict[str, Any], console: Any) -> None:
     from dtm.report.split import proposal, sharing
 
     for line in (*proposal(result["proposal"]), *sharing(result["sharing"])):
-        console.print(line, soft_wrap=True)
+        console.print(line, soft_wrap=True, markup=False)
     if result["growing"]:
         console.print(" ".join(sentences(result["growing"])), soft_wrap=True)
     totals = result["totals"]
