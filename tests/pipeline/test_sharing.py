@@ -174,6 +174,21 @@ def test_a_removed_row_goes_from_every_portion_that_has_it(copied, warm):
     assert plan["growing"]["replayed"] == {"kept": 3, "joined": 0, "left": 1}
 
 
+def test_a_run_whose_last_replayed_row_went_can_be_extended_again(copied, warm):
+    out, run = copied, copied / "run"
+    own = [
+        row
+        for row in (run / "portions" / "assignment.csv").read_text().splitlines()
+        if not row.endswith(",all")
+    ]
+    (run / "portions" / "assignment.csv").unlink()  # a link to the store's
+    (run / "portions" / "assignment.csv").write_text("\n".join(own) + "\n")
+    colours(out / "more.jsonl", 3)
+    plan = dtm.extend(run, out / "more.jsonl", dry_run=True, **warm)
+    assert "replayed" not in plan["growing"]
+    assert plan["sharing"]["replayed"] == 0
+
+
 def test_without_either_setting_a_split_has_the_key_that_it_had(inputs, warm, tmp_path):
     """And a K that was proposed the key of the same K given."""
     path = write_run(inputs, tmp_path, RUN)

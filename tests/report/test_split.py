@@ -202,7 +202,7 @@ def test_sharing_is_told_with_what_it_costs():
 
 def test_a_proposed_number_of_portions_has_its_reasons_on_the_page_and_in_the_terminal(results):
     why = [
-        "4 portions: the smallest has about 900 rows and 212 optimizer steps.",
+        "The smallest portion has about 900 rows and 212 optimizer steps.",
         "Of 3 and 4 it is the nearest.",
     ]
     found = {**results, "split": {**results["split"], "proposal": {"k": 4, "why": why, "starved": False}}}

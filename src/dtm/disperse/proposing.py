@@ -157,7 +157,7 @@ def _check_families(examples: Examples, k: int) -> None:
 def _size(
     tried: Sequence[Candidate], fed: Sequence[Candidate], chosen: Candidate, refused: str, fixed: bool
 ) -> list[str]:
-    what = f"{chosen.k} portions: the smallest has about {chosen.rows:,} rows and {_steps(chosen.steps)}"
+    what = f"The smallest portion has about {chosen.rows:,} rows and {_steps(chosen.steps)}"
     if fixed:
         said = f"{what}; max_steps fixes the steps whatever K is."
     elif not fed:

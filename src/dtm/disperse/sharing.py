@@ -6,7 +6,6 @@ agreement, near-duplicates - is told of each row in its own portion alone, so th
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -25,20 +24,24 @@ def card(
     """As `cards.card`; where rows are shared, rows, tokens and sources are all that a portion trains on, and
     `copied` and `replayed` say how many of the rows other portions have as well.
     """
+    import pyarrow.compute as pc
+
     rows = split.dispersed
     own, vectors = _own(examples, rows), _own_array(embedding, rows)
     cards = dtm.disperse.cards.card(own, split.own_N[rows], split.k, embedding=vectors, seed=seed)
     if not split.shared:
         return cards
     counts_2N = examples.token_counts() if examples.rendered else None
-    sources_N = np.asarray(examples.column("source"), dtype=str)
+    sources = pc.dictionary_encode(examples.table.column("source").combine_chunks())
+    names, source_N = sources.dictionary.to_pylist(), sources.indices.to_numpy()
     replayed = int((split.own_N == NOWHERE).sum())
     for portion, found in enumerate(cards):
         held = split.rows(portion)
-        sources = Counter(sources_N[held].tolist())
+        rows_S = np.bincount(source_N[held], minlength=len(names)).tolist()
+        sizes = [(name, count) for name, count in zip(names, rows_S, strict=True) if count]
         found |= {
             "rows": len(held), "copied": len(split.copied(portion)), "replayed": replayed,
-            "sources": dict(sorted(sources.items(), key=lambda item: (-item[1], item[0]))),
+            "sources": dict(sorted(sizes, key=lambda item: (-item[1], item[0]))),
         }  # fmt: skip
         if counts_2N is not None:
             found["tokens"], found["trained_tokens"] = (int(count_N[held].sum()) for count_N in counts_2N)

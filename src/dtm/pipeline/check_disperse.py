@@ -66,7 +66,7 @@ def check_disperse(
 def _sharing(file: RunFile, bound: Bound, sources: Collection[str], kept: Kept | None) -> list[DtmError]:
     """What is wrong with `overlap` and `replay`."""
     section, where, errors = file.config.disperse, file.where, list[DtmError]()
-    if section.overlap and section.k == 1:
+    if section.overlap and section.k == 1 and kept is None:
         errors.append(ConfigError("there is no other portion whose rows one portion could have as well",
                                   where=where("disperse.overlap"), mend="Leave it out, or raise k"))  # fmt: skip
     replay = section.replay

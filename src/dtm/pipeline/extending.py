@@ -125,8 +125,11 @@ def _planned(
         entries = _named(entries, before.root)
         _check_new(entries, known | earlier | asked, before)
     out = Path(output_dir).expanduser().absolute() if output_dir else _beside(folder)
+    stale = {"new"} if kept.replays else {"new", "replay"}  # the last replayed row may have been removed
     disperse = {
-        name: value for name, value in (before.document.values.get("disperse") or {}).items() if name != "new"
+        name: value
+        for name, value in (before.document.values.get("disperse") or {}).items()
+        if name not in stale
     }
     values = {
         **before.document.values, "data": [*sources, *entries],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from dtm.foundations.types import Examples
 if TYPE_CHECKING:
     from dtm.disperse.overlapping import Split
 
+BATCH = 1000
 ALL = "all"  # in the column `also` of assignment.csv: the row is replayed, in every portion
 
 
@@ -86,21 +87,26 @@ def without(
     return examples.take(rest), k, seed, {name: signal[rest] for name, signal in signals.items()}
 
 
-def write_assignment(path: Path, examples: Examples, split: Split, lineage: list[int]) -> None:
+def write_assignment(path: Path, examples: Examples, split: Split, lineage: Sequence[int]) -> None:
     """A line a row: its own portion, and under `also` the others that have it, or `all` for a replayed row.
 
-    The columns `lineage` and `also` are there only where they tell something.
+    The columns `lineage`, of portions whose numbers are not those that they first had, and `also` are there only where
+    they tell something.
     """
-    told = lineage != list(range(split.k))
-    also: dict[int, list[str]] = {}
+    told = list(lineage) != list(range(split.k))
+    also: dict[int, str] = {}
     for row, portion in split.copies.tolist():
-        also.setdefault(row, []).append(str(portion))
+        also[row] = f"{also[row]} {portion}" if row in also else str(portion)
     with open(path, "w", encoding="utf-8") as file:
         file.write(f"id,source,portion{',lineage' if told else ''}{',also' if split.shared else ''}\n")
-        rows = zip(examples.column("id"), examples.column("source"), split.own_N.tolist(), strict=True)
-        for number, (row, source, portion) in enumerate(rows):
-            aside = portion < 0
-            line = f'{row},"{source}",{"" if aside else portion}'
-            line += f",{'' if aside else lineage[portion]}" if told else ""
-            line += f",{ALL if aside else ' '.join(also.get(number, []))}" if split.shared else ""
-            file.write(line + "\n")
+        start = 0
+        for batch in examples.table.select(["id", "source"]).to_batches(max_chunksize=BATCH):
+            rows = zip(batch["id"].to_pylist(), batch["source"].to_pylist(), strict=True)
+            portions = split.own_N[start : start + len(batch)].tolist()
+            for number, ((row, source), portion) in enumerate(zip(rows, portions, strict=True), start):
+                aside = portion < 0
+                line = f'{row},"{source}",{"" if aside else portion}'
+                line += f",{'' if aside else lineage[portion]}" if told else ""
+                line += f",{ALL if aside else also.get(number, '')}" if split.shared else ""
+                file.write(line + "\n")
+            start += len(batch)

@@ -33,13 +33,13 @@ def splits(outcomes: Sequence[Outcome]) -> dict[str, Any] | None:
         return None
     read: dict[Path, Kept] = {}
     rows = []
-    for one, other in combinations(groups, 2):
-        seeds = [seed for seed in files[one[0]] if seed in files[other[0]]]
-        found = [compared(*(_read(files[name[0]][seed], read) for name in (one, other))) for seed in seeds]
+    for first, second in combinations([names[0] for names in groups], 2):
+        seeds = [seed for seed in files[first] if seed in files[second]]
+        found = [compared(*(_read(files[name][seed], read) for name in (first, second))) for seed in seeds]
         found = [pair for pair in found if pair["rows"]]
         if found:
             means = {name: math.fsum(pair[name] for pair in found) / len(found) for name in MEASURES}
-            rows.append({"a": one[0], "b": other[0], "seeds": seeds, "rows": found[0]["rows"], **means})
+            rows.append({"a": first, "b": second, "seeds": seeds, "rows": found[0]["rows"], **means})
     told = [{"name": names[0], "arms": names, "portions": _k(files[names[0]], read)} for names in groups]
     return {"splits": told, "pairs": rows}
 
