@@ -164,11 +164,12 @@ def disperse(
     split, kept = placing(examples, signals)
     write_json(claim.output / "card.json", card(examples, split, embedding=embedding, seed=seed))
     write_assignment(claim.output / "assignment.csv", examples, split, kept.get("lineage", list(range(k))))
-    each = []
+    each, (lengths, trained) = [], examples.token_counts()
     for index in range(k):
-        part = examples.take(split.rows(index))
-        part.save(claim.output / f"portion-{index}.arrow")
-        each.append(_count(part))
+        rows = split.rows(index)
+        examples.take(rows).save(claim.output / f"portion-{index}.arrow")
+        spent = {"tokens": int(lengths[rows].sum()), "trained_tokens": int(trained[rows].sum())}
+        each.append({"rows": len(rows), **spent})
     _write_quality(claim.output, examples, split, embedding, sampled, seed)
     return {"portions": k, "each": each, **kept}
 
