@@ -48,7 +48,8 @@ def test_mistakes_are_told_with_their_place(tmp_path, write, entry, words):
     ("a.txt", b"Just words.", "no data file"), ("a.jsonl", '{"a": 1}'.encode("utf-16"), "UTF-16"),
     ("a.jsonl", b'{"a": 1}\n', "no known format has the columns of its rows: a"),
     ("a.jsonl", b'{"prompt": "q", "chosen": "a", "rejected": "b"}\n', "DPO"),
-    ("a.parquet", b"PAR1 and no more", "can be read"), ("a.jsonl.gz", gzip.compress(b"{}\n" * 99, mtime=0)[:12], "can be read"),
+    ("a.parquet", b"PAR1 and no more", "can be read"),
+    ("a.jsonl.gz", gzip.compress(b"{}\n" * 99, mtime=0)[:12], "can be read"),
 ])  # fmt: skip
 def test_files_that_cannot_be_used(tmp_path, name, data, words):
     (tmp_path / name).write_bytes(data)
