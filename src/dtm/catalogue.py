@@ -10,7 +10,8 @@ from dtm.foundations.registry import KINDS, registry
 from dtm.foundations.settings import describe
 
 PLACES = {"recipe": "dtm.recipes", "disperse": "dtm.disperse", "merge": "dtm.merge",
-          "embedder": "dtm.foundations.signals", "task": "dtm.evaluate.kinds"}  # fmt: skip
+          "embedder": "dtm.foundations.signals", "task": "dtm.evaluate.kinds",
+          "instruction": "dtm.foundations.instructions"}  # fmt: skip
 
 
 def catalogue(kind: str | None) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ ROWS = {
     "number": {"context": "How many?", "chain_of_thought": "1 + 1 = <<1+1=2>>2", "answer": "1,002"},
     "truthfulqa_mc1": {"Question": "Is it so?", "Best Answer": "No", "Correct Answers": "No; Not at all",
                        "Incorrect Answers": "Yes; Maybe;", "Source": "none", "Type": "", "Category": ""},
+    "ifeval": {"key": 1, "prompt": "Write.", "instruction_id_list": ["startend:quotation"], "kwargs": [{}]},
 }  # fmt: skip
 
 
@@ -82,6 +83,7 @@ def test_worked_examples_show_the_answer(one):
     assert worked == {
         "multiple_choice": "honey", "lettered_choice": "A", "schema": "who ran.", "continuation": "wide",
         "exact_match": "Ann", "number": "1 + 1 = 2\nThe answer is 1,002.", "truthfulqa_mc1": "No",
+        "ifeval": "",
     }  # fmt: skip
 
 
@@ -238,7 +240,7 @@ def test_rows_of_no_kind_are_told_the_kinds(one):
         one([{"text": "a", "label": 1}])
 
 
-def test_benchmarks_that_run_code_or_need_checkers_are_refused(one, write, tmp_path):
+def test_benchmarks_that_run_code_are_refused(one, write, tmp_path):
     code = {
         "task_id": "HumanEval/0",
         "prompt": "def f():",
@@ -248,8 +250,6 @@ def test_benchmarks_that_run_code_or_need_checkers_are_refused(one, write, tmp_p
     }
     with pytest.raises(DataError, match="humaneval's, which cannot be evaluated: it runs the code"):
         one([code])
-    with pytest.raises(DataError, match="ifeval's"):
-        one([{"key": 1, "prompt": "Write.", "instruction_id_list": [], "kwargs": []}])
     assert "humaneval cannot" in failure(
         [{"path": write([code]), "kind": "humaneval"}], tmp_path, ConfigError
     )

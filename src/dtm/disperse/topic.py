@@ -45,7 +45,7 @@ def join(
         before_B = before_N[block]
         known = np.flatnonzero(before_B >= 0)
         holds_KB = csr_matrix((np.ones(len(known)), (before_B[known], known)), shape=(k, len(before_B)))
-        centres_KF += holds_KB @ features_NF[block]
+        centres_KF += (holds_KB @ features_NF[block]).toarray()
     norms_K1 = np.linalg.norm(centres_KF, axis=1, keepdims=True)
     centres_FK = (centres_KF / np.where(norms_K1 == 0, 1, norms_K1)).T
     joined_N = smallest(examples_N, before_N, k, rows=rows, tokens=tokens, balance=balance)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dtm.evaluate.answers import number_in
-from dtm.foundations.registry import Method, registry
+from dtm.foundations.errors import DtmError
+from dtm.foundations.instructions import bind
+from dtm.foundations.registry import Bound, Method, registry
 from dtm.foundations.seeds import derive
 
 kinds = registry("task")
@@ -45,6 +47,7 @@ class Item:
     preamble: str = ""  # stands before the examples
     stops: tuple[str, ...] = ()
     max_tokens: int = 0
+    instructions: tuple[Bound, ...] = field(default=(), hash=False)  # in place of answers: what to follow
 
     @property
     def context(self) -> str:
@@ -200,12 +203,38 @@ def truthfulqa_mc1(row: Row, place: int) -> Item:
     return Item(place, (f"Q: {question}\nA:",), choices, gold, worked=best)
 
 
+@kinds.register(
+    "ifeval",
+    keys=("prompt", "instruction_id_list", "kwargs"),
+    metrics=("prompt_strict", "prompt_loose", "instruction_strict", "instruction_loose"),
+    answer="generate",
+    examples=False,
+)
+def ifeval(row: Row, place: int, *, max_tokens: int = 1280) -> Item:
+    """Whether the greedy response follows all instructions, checked by rule (IFEval, Zhou et al. 2023).
+
+    `prompt_*`: all of them; `instruction_*`: the share of the prompt's, whose mean over prompts is not the mean over
+    all instructions that the paper gives. Strict: as it stands; loose: also without its first or last line, or its
+    asterisks.
+    """
+    names = texts(row, "instruction_id_list", at_least=1)
+    settings = row.get("kwargs")
+    if not isinstance(settings, list) or not all(isinstance(one, dict) for one in settings):
+        raise BadRow("`kwargs` is no list of mappings")
+    if len(settings) != len(names):
+        raise BadRow(f"there are {len(names)} instructions, and settings of {len(settings)}")
+    try:
+        bound = tuple(bind(name, own) for name, own in zip(names, settings, strict=True))
+    except DtmError as error:
+        raise BadRow(str(error)) from None
+    return Item(place, (text(row, "prompt"),), instructions=bound, max_tokens=max_tokens)
+
+
 REFUSED = {
     "humaneval": (
         ("task_id", "prompt", "entry_point", "test"),
         "it runs the code that a model writes, and that is off",
     ),
-    "ifeval": (("instruction_id_list", "kwargs", "prompt"), "its checks of instructions are not built yet"),
 }
 
 

@@ -16,6 +16,7 @@ from dtm.evaluate.answers import matches, number_in
 from dtm.evaluate.kinds import Item
 from dtm.evaluate.tasks import Task
 from dtm.foundations.errors import ModelError
+from dtm.foundations.instructions import followed, followed_loosely
 
 Template = Callable[..., str]
 
@@ -69,6 +70,8 @@ class LocalTask(LmEvalTask):
 
     def process_results(self, doc: Item, results: list[Any]) -> dict[str, float]:
         """The metrics of one item."""
+        if doc.instructions:
+            return _following(doc, results[0])
         if not doc.continuations:
             return {"exact_match": int(self._answered(doc, results[0]))}
         scores = [score for score, _ in results]
@@ -98,6 +101,8 @@ class LocalTask(LmEvalTask):
         return Instance(kind, item, arguments, index, metadata=(self.task.name, place, 1))
 
     def doc_to_target(self, doc: Item) -> Any:
+        if doc.instructions:
+            return ", ".join(one.method.name for one in doc.instructions)
         return doc.gold if doc.choices > 1 else (doc.continuations or doc.answers)[0]
 
     def doc_to_text(self, doc: Item) -> str:
@@ -123,6 +128,15 @@ class LocalTask(LmEvalTask):
 
     def construct_requests(self, doc: Item, ctx: str, **_: Any) -> list[Instance]:
         raise NotImplementedError("build_all_requests makes them")
+
+
+def _following(item: Item, response: str) -> dict[str, float]:
+    """Whether all instructions are followed, and the share that are, strictly and loosely."""
+    metrics: dict[str, float] = {}
+    for name, follows in (("strict", followed), ("loose", followed_loosely)):
+        passed = [follows(one, response) for one in item.instructions]
+        metrics |= {f"prompt_{name}": int(all(passed)), f"instruction_{name}": sum(passed) / len(passed)}
+    return metrics
 
 
 def _largest(scores: list[float]) -> int:

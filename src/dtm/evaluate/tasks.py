@@ -115,6 +115,9 @@ def _hub(spec: Mapping[str, Any], key: str, where: Where) -> Task:
 def _local(spec: Mapping[str, Any], key: str, where: Where) -> Task:
     lines = Lines(Path(spec["path"]))
     kind = _kind(spec, lines, key, where)
+    if spec["shots"] and not kind.method.properties.get("examples", True):
+        what = f"a row of {kind.method.name} brings no response that could be shown as an example"
+        raise ConfigError(what, where=where(f"{key}.shots"), mend="Leave `shots` out")
     items = _items(lines, kind, spec["split"])
     items, examples, examples_digest = _with_examples(items, kind, spec)
     items = _limited(items, lines, spec["limit"])

@@ -24,7 +24,18 @@ from dtm.foundations.errors import ConfigError, DtmError, MethodError, several
 from dtm.foundations.settings import faults, plain
 
 Where = Callable[[str], object] | object
-KINDS = ("recipe", "curate", "augment", "disperse", "regularise", "merge", "embedder", "template", "task")
+KINDS = (
+    "recipe",
+    "curate",
+    "augment",
+    "disperse",
+    "regularise",
+    "merge",
+    "embedder",
+    "template",
+    "task",
+    "instruction",
+)
 
 
 @dataclass(frozen=True)

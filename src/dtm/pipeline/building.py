@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from dtm.foundations.registry import Bound, registry
 from dtm.foundations.store import Claim, Digests
 from dtm.foundations.types import TOKENS, Examples, RowWriter
 from dtm.pipeline.contamination import reasons
-from dtm.pipeline.kept import Kept, place
+from dtm.pipeline.growing import place
+from dtm.pipeline.kept import Kept
+from dtm.pipeline.sharing import Sharing, write_assignment
 
 Progress = Callable[..., None]
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "tokenizer.model",
@@ -133,8 +135,8 @@ def _rendered(table: Any, renderer: Renderer, overlapping: Mapping[str, str], dr
         ids.append(rendered.input_ids)
         masks.append(rendered.assistant_mask)
     whole = Examples(table).take(kept).table
-    for field, values in zip(TOKENS, (ids, masks), strict=True):
-        whole = whole.append_column(field, pa.array(values, field.type))
+    for column, values in zip(TOKENS, (ids, masks), strict=True):
+        whole = whole.append_column(column, pa.array(values, column.type))
     return whole
 
 
@@ -159,65 +161,49 @@ class Placing:
     kept: Kept | None
     new: str
     where: Callable[[str], object]
+    sharing: Sharing = field(default_factory=Sharing)
 
     def __call__(self, examples: Examples, signals: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Portions int64 [N], and facts of those that were kept."""
-        import dtm.disperse
-
+        """The rows of each portion, a `Split`, and facts of portions that were kept."""
         if self.kept is None:
-            return dtm.disperse.assign(self.bound, examples, self.k, self.seed, signals), {}
-        return place(self.kept, self.bound, examples, self.k, self.seed, signals, self.new, self.where)
+            return self.sharing.split(self.bound, examples, self.k, self.seed, signals), {}
+        return place(
+            self.kept, self.bound, examples, self.k, self.seed, signals, self.new, self.sharing, self.where
+        )
 
 
 def disperse(
-    placing: Placing, examples: Examples, embedding: Mapping[str, Any] | None, signals: Mapping[str, Any], claim: Claim,
-    threads: int, progress: Progress,
-) -> dict[str, Any]:  # fmt: skip
-    """portion-<i>.arrow for each portion, assignment.csv and card.json; `signals` are what workers computed."""
-    import numpy as np
+    placing: Placing, examples: Examples, signals: dict[str, Any], sampled: Any, claim: Claim
+) -> dict[str, Any]:
+    """portion-<i>.arrow for each portion, assignment.csv and card.json; `signals` are arrays by name.
 
-    import dtm.disperse
-    from dtm.foundations.signals import embed
+    `sampled` is what `quality.sample` gave, for the quality of a split whose method needs no embedding.
+    """
+    from dtm.disperse.sharing import card
 
     claim.empty()
-    k, seed, signals = placing.k, placing.seed, dict(signals)
-    if embedding is not None:
-        signals["embedding"] = embed(
-            examples, **embedding, signals=signals, seed=seed, threads=threads, progress=progress
-        )
-    portions_N, kept = placing(examples, signals)
-    lineage = kept.get("lineage", list(range(k)))
-    card = dtm.disperse.card(examples, portions_N, k, embedding=signals.get("embedding"), seed=seed)
-    write_json(claim.output / "card.json", card)
-    _write_assignment(claim.output / "assignment.csv", examples, portions_N, lineage)
+    k, seed, embedding = placing.k, placing.seed, signals.get("embedding")
+    split, kept = placing(examples, signals)
+    write_json(claim.output / "card.json", card(examples, split, embedding=embedding, seed=seed))
+    write_assignment(claim.output / "assignment.csv", examples, split, kept.get("lineage", list(range(k))))
+    lengths, trained = examples.token_counts()
+    each = []
     for index in range(k):
-        examples.save(claim.output / f"portion-{index}.arrow", np.flatnonzero(portions_N == index))
-    _write_quality(claim.output, examples, portions_N, k, signals.get("embedding"), seed)
-    return {"portions": k, "each": _counts(examples, portions_N, k), **kept}
-
-
-def _write_assignment(path: Path, examples: Examples, portions_N: Any, lineage: Sequence[int]) -> None:
-    """The portion of each row, and where the numbers are not those that portions first had, these as well."""
-    told = list(lineage) != list(range(len(lineage)))
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(f"id,source,portion{',lineage' if told else ''}\n")
-        start = 0
-        for batch in examples.table.select(["id", "source"]).to_batches(max_chunksize=BATCH):
-            columns = (batch["id"].to_pylist(), batch["source"].to_pylist())
-            portions = portions_N[start : start + len(batch)].tolist()
-            start += len(batch)
-            for row, source, portion in zip(*columns, portions, strict=True):
-                more = f",{lineage[portion]}" if told else ""
-                file.write(f'{row},"{source}",{portion}{more}\n')
+        rows = split.rows(index)
+        examples.save(claim.output / f"portion-{index}.arrow", rows)
+        counts = {"tokens": int(lengths[rows].sum()), "trained_tokens": int(trained[rows].sum())}
+        each.append({"rows": len(rows), **counts})
+    _write_quality(claim.output, examples, split, embedding, sampled, seed)
+    return {"portions": k, "each": each, **kept}
 
 
 def _write_quality(
-    output: Path, examples: Examples, portions_N: Any, k: int, embedding: Any, seed: int
+    output: Path, examples: Examples, split: Any, embedding: Any, sampled: Any, seed: int
 ) -> None:
     """quality.json: what the split is like; near_duplicates.csv: those that its portions share."""
-    from dtm.disperse.quality import quality
+    from dtm.disperse.sharing import quality
 
-    found, crossing = quality(examples, portions_N, k, embedding=embedding, seed=seed)
+    found, crossing = quality(examples, split, embedding=embedding, sampled=sampled, seed=seed)
     write_json(output / "quality.json", found)
     ids = examples.table.column("id")
     with open(output / "near_duplicates.csv", "w", encoding="utf-8") as file:
@@ -226,21 +212,16 @@ def _write_quality(
             file.write(f"{group},{portion},{ids[row].as_py()}\n")
 
 
-def cluster(
-    examples: Examples, count: int, seed: int, embedding: Mapping[str, Any], signals: Mapping[str, Any], claim: Claim,
-    threads: int, progress: Progress,
-) -> dict[str, Any]:  # fmt: skip
+def cluster(examples: Examples, count: int, seed: int, embedding_ND: Any, claim: Claim) -> dict[str, Any]:
     """groups.npy: the cluster of each row, int64 [N], by k-means of any sizes; families stay together."""
     import numpy as np
 
     import dtm.disperse
-    from dtm.foundations.signals import embed
 
     claim.empty()
-    found = embed(examples, **embedding, signals=signals, seed=seed, threads=threads, progress=progress)
     count = min(count, len(examples.table.column("family").unique()))
     bound = registry("disperse").bind("kmeans", {"balanced": False, "restarts": 1})
-    groups_N = dtm.disperse.assign(bound, examples, count, seed, {"embedding": found})
+    groups_N = dtm.disperse.assign(bound, examples, count, seed, {"embedding": embedding_ND})
     np.save(claim.output / "groups.npy", groups_N)
     return {"rows": len(examples), "clusters": count}
 

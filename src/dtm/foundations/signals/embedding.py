@@ -1,10 +1,13 @@
 """One unit vector a row: the words of its instruction or response, embedded and reduced.
 
 An embedder is a function `f(texts_N, threads, progress, *, settings) -> features [N, F]`, registered in
-`registry("embedder")`; what it needs a model of the run for comes to it as an array. `texts_N` is a sequence
-whose texts are decoded where they are read: slice it. Features are dense, scipy sparse, or anything with a
-`shape` that gives such rows for a slice or ascending row numbers, which need then not exist all at one time.
-`embed` reduces them to their best-fitting subspace, in which inner products change least (Eckart and Young
+`registry("embedder")`; what it needs a model of the run for comes to it as an array. One with a model of its own has
+the properties `find`, which tells its folder before any work, and `files`, which it is made of; and if a worker shall
+run it `job`, a worker's function that writes `features.npy`.
+
+`texts_N` is a sequence whose texts are decoded where they are read: slice it. Features are dense, scipy sparse, or
+anything with a `shape` that gives such rows for a slice or ascending row numbers, which need then not exist all at one
+time. `embed` reduces them to their best-fitting subspace, in which inner products change least (Eckart and Young
 1936), and scales rows to unit norm.
 """
 
@@ -21,7 +24,7 @@ from dtm.foundations.blocks import blocks, over_blocks
 from dtm.foundations.errors import ConfigError, DataError, MethodError, MissingInput
 from dtm.foundations.registry import Bound, registry
 from dtm.foundations.seeds import derive32
-from dtm.foundations.signals import hidden, sentences, tfidf  # noqa: F401 - registers the embedders
+from dtm.foundations.signals import hidden, sentences, static, tfidf  # noqa: F401 - registers the embedders
 from dtm.foundations.signals.text import BATCH, Side, Texts, blank
 from dtm.foundations.types import Examples
 
@@ -51,6 +54,17 @@ def check_embedder(embedder: str | Mapping[str, Any], *, where: object = "disper
             mend="Run `pip install 'disperse-then-merge[embed]'`, or use `embedder: tfidf`",
         )
     return bound
+
+
+def with_model(bound: Bound, root: Path, *, where: object = "disperse.embedder.model") -> Bound:
+    """The embedder with the folder that its model lies in, itself where it has none; relative paths are of `root`.
+
+    Raises MissingInput or ModelError where there is no such model.
+    """
+    find = bound.method.properties.get("find")
+    if find is None:
+        return bound
+    return Bound(bound.method, {**bound.settings, "model": str(find(bound.settings["model"], root, where))})
 
 
 def embed(
