@@ -48,7 +48,11 @@ def test_jobs_are_queued_over_places_and_places_are_kept(launcher):
     results = launcher.map(jobs, on_event=lambda event: seen.append((event.job.name, event.kind)))
     assert [one["value"] for one in results] == [0, 1, 2, 3]
     for name in "0123":
-        assert [kind for job, kind in seen if job == name and kind != "waiting"] == ["started", "progress", "done"]
+        assert [kind for job, kind in seen if job == name and kind != "waiting"] == [
+            "started",
+            "progress",
+            "done",
+        ]
     again = launcher.map([Job("again", "jobs:echo")])[0]
     assert again["pid"] in {one["pid"] for one in results}
 
@@ -77,7 +81,13 @@ def test_a_place_that_is_lost_is_opened_anew(launcher, tmp_path):
             os.kill(parent, signal.SIGKILL)  # the actor's process: its worker leaves with it
 
     assert launcher.map([Job("lost", "jobs:outlives", {"file": str(flag)})], on_event=on_event)
-    assert [kind for kind, _ in seen if kind != "waiting"] == ["started", "progress", "retry", "started", "done"]
+    assert [kind for kind, _ in seen if kind != "waiting"] == [
+        "started",
+        "progress",
+        "retry",
+        "started",
+        "done",
+    ]
 
 
 def test_gpus_are_pinned_by_ray_and_the_share_reaches_the_worker(launcher):
@@ -87,9 +97,10 @@ def test_gpus_are_pinned_by_ray_and_the_share_reaches_the_worker(launcher):
         found = two.map([Job("env", "jobs:environment", {"names": names})])[0]
     assert len(set(found["CUDA_VISIBLE_DEVICES"].split(","))) == 2
     assert found["OMP_NUM_THREADS"] == "1"
-    with pytest.raises(ResourceError, match="3 CPUs, and this machine has 2"), RayLauncher(
-        Share(cpus=3), address="local"
-    ) as large:
+    with (
+        pytest.raises(ResourceError, match="3 CPUs, and this machine has 2"),
+        RayLauncher(Share(cpus=3), address="local") as large,
+    ):
         large.map([Job("large", "jobs:echo")])
 
 
@@ -139,6 +150,8 @@ def test_no_cluster_is_told_as_such(tmp_path):
     """In a process of its own: this one has joined a cluster."""
     environment = {**os.environ, "RAY_TMPDIR": str(tmp_path), "RAY_ADDRESS": ""}
     code = DRIVER.replace("sys.argv[1]", "'127.0.0.1:1'")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120
+    )
     assert MissingInput.__name__ in done.stderr
     assert "ray start --head" in done.stderr

@@ -41,7 +41,9 @@ def one_step_in_shards(job, progress):
     PartialState(cpu=True)
     PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
     plugin = FullyShardedDataParallelPlugin(
-        fsdp_version=2, auto_wrap_policy="transformer_based_wrap", transformer_cls_names_to_wrap=["LlamaDecoderLayer"]
+        fsdp_version=2,
+        auto_wrap_policy="transformer_based_wrap",
+        transformer_cls_names_to_wrap=["LlamaDecoderLayer"],
     )
     accelerator = Accelerator(cpu=True, fsdp_plugin=plugin)
     model = AutoModelForCausalLM.from_pretrained(job["base"], dtype=getattr(torch, job["dtype"]))
@@ -50,14 +52,18 @@ def one_step_in_shards(job, progress):
 
         torch.manual_seed(0)
         model = get_peft_model(model, LoraConfig(**job["lora"]))
-    saver = Saver({"lora": job["lora"], "base_name": "owner/base"}, AutoTokenizer.from_pretrained(job["base"]), model)
+    saver = Saver(
+        {"lora": job["lora"], "base_name": "owner/base"}, AutoTokenizer.from_pretrained(job["base"]), model
+    )
     plain = torch.optim.SGD([one for one in model.parameters() if one.requires_grad], lr=0.1)
     sharded, optimizer = accelerator.prepare(model, plain)
     ids = torch.tensor([job["rows"][accelerator.process_index]])
     accelerator.backward(sharded(input_ids=ids, labels=ids).loss)
     optimizer.step()
     assert any(isinstance(one, DTensor) for one in sharded.parameters())
-    saver.trainer = type("Trainer", (), {"accelerator": accelerator, "model_wrapped": sharded, "model": sharded})
+    saver.trainer = type(
+        "Trainer", (), {"accelerator": accelerator, "model_wrapped": sharded, "model": sharded}
+    )
     weights = saver.gathered()
     if accelerator.is_main_process:
         saver.write(Path(job["output"]), weights)

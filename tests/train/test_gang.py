@@ -35,7 +35,9 @@ def test_two_processes_resume_after_a_kill_and_train_as_one_does(job, tmp_path):
     assert ("retry", {"reason": "a process of its gang was killed"}) in seen
     assert ("progress", {"stage": "resuming", "step": 2}) in seen
     assert facts["steps"] == 3
-    alone, together = (load_file(Path(folder) / "adapter_model.safetensors") for folder in (own["output"], job["output"]))
+    alone, together = (
+        load_file(Path(folder) / "adapter_model.safetensors") for folder in (own["output"], job["output"])
+    )
     assert alone.keys() == together.keys()
     for name, value in alone.items():
         np.testing.assert_allclose(together[name], value, atol=2e-6)
@@ -81,7 +83,9 @@ def test_weights_in_shards_become_one_folder_in_the_bases_names_and_dtype(lora, 
         assert all(np.abs(value).max() > 0 for name, value in found.items())  # B was zero before the step
         return
     found, before = load_file(output / "model.safetensors"), load_file(base / "model.safetensors")
-    assert {name: value.dtype for name, value in found.items()} == {name: value.dtype for name, value in before.items()}
+    assert {name: value.dtype for name, value in found.items()} == {
+        name: value.dtype for name, value in before.items()
+    }
     for row in rows:
         ids = torch.tensor([row])
         (model(input_ids=ids, labels=ids).loss / 2).backward()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dtm.evaluate.answers import number_in
@@ -47,7 +47,7 @@ class Item:
     preamble: str = ""  # stands before the examples
     stops: tuple[str, ...] = ()
     max_tokens: int = 0
-    instructions: tuple[Bound, ...] = ()  # in place of answers: what the response has to follow
+    instructions: tuple[Bound, ...] = field(default=(), hash=False)  # in place of answers: what to follow
 
     @property
     def context(self) -> str:

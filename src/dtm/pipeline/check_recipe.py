@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dtm.config import Recipe, RunFile
+from dtm.disperse.proposing import LEAST
 from dtm.foundations.errors import ConfigError, DtmError, several
 from dtm.foundations.registry import Bound, registry
 from dtm.train import check_settings
@@ -34,7 +35,7 @@ def _bind(file: RunFile, key: str, recipe: Recipe) -> Bound:
 
     bound = registry("recipe").bind(recipe.method, recipe.own, where=where)
     errors = [*_dev(file, bound, where), *_overrides(file, bound, where), *_portion(file, bound, where),
-              *_backend(file, bound)]  # fmt: skip
+              *_backend(file, bound), *_warmup(file, bound, where)]  # fmt: skip
     if errors:
         raise several(errors)
     return bound
@@ -71,9 +72,20 @@ def _portion(file: RunFile, bound: Bound, where: Any) -> list[DtmError]:
     """A setting that names a portion, which the property `portion` tells, names one that there will be."""
     setting, k = bound.method.properties.get("portion"), file.config.disperse.k
     value = bound.settings[setting] if setting else None
-    if isinstance(value, int) and value >= k:
+    if isinstance(value, int) and k == "auto" and value >= LEAST:
+        return [ConfigError(f"with `k: auto` it is not known yet whether there is a portion {value}",
+                            where=where(setting), mend="Set disperse.k to a number")]  # fmt: skip
+    if isinstance(value, int) and k != "auto" and value >= k:
         return [ConfigError(f"there is no portion {value}: disperse.k is {k}, and they count from 0",
                             where=where(setting))]  # fmt: skip
+    return []
+
+
+def _warmup(file: RunFile, bound: Bound, where: Any) -> list[DtmError]:
+    """An adapter of a warmed start would be one of a model that nobody has."""
+    if bound.settings.get("warmup") and file.config.merge.export == "adapter":
+        return [ConfigError("after a warm-up an adapter would sit on the warmed model, which is not published",
+                            where=where("warmup"), mend="Set merge.export: model, or leave warmup out")]  # fmt: skip
     return []
 
 

@@ -21,6 +21,7 @@ from dtm.train import Settings
 from dtm.train.accelerate import keyed, read_accelerate
 
 PACKAGES = {"ray": ("ray", "ray"), "slurm": ("submitit", "slurm")}  # kind -> package, extra
+PLACES = 8  # where the number of portions is not known before
 FOREIGN = {  # kind -> keys that it does not have, and why
     "local": {"address": "workers are on this machine", "cpus": "a worker has processes x threads cores",
               "nodes": "workers are on this machine", "slurm": "it is for kind: slurm"},
