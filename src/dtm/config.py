@@ -193,7 +193,7 @@ class Launch(Section):
     gpus: int | None = Field(default=None, ge=0)
     nodes: int = Field(default=1, ge=1)
     address: str = "auto"
-    slurm: dict[str, Any] = {}
+    slurm: dict[str, Any] | None = None
 
 
 class Config(Section):

@@ -72,7 +72,7 @@ def check_launch(file: RunFile, train: Settings) -> Placement:
     launch, where = file.config.launch, file.where
     wrong: list[DtmError] = [
         ConfigError(f"kind: {launch.kind} has no `{key}`: {why}", where=where(f"launch.{key}"), mend="Leave it out")
-        for key, why in FOREIGN[launch.kind].items() if key in launch.model_fields_set
+        for key, why in FOREIGN[launch.kind].items() if getattr(launch, key) != Launch.model_fields[key].default
     ]  # fmt: skip
     wrong += _missing_package(launch, where)
     own: dict[str, Any] | None = None
@@ -95,9 +95,9 @@ def check_launch(file: RunFile, train: Settings) -> Placement:
         return Placement("local", workers, share, device)
     _check_address(launch, where)
     slurm = _slurm(launch, where) if launch.kind == "slurm" else None
-    return Placement(
-        launch.kind, launch.workers or file.config.disperse.k, share, device, launch.address, slurm
-    )
+    k = file.config.disperse.k
+    workers = launch.workers or (k if isinstance(k, int) else PLACES)
+    return Placement(launch.kind, workers, share, device, launch.address, slurm)
 
 
 def same_places(launcher: Launcher, placement: Placement, where: Callable[[str], object]) -> None:
@@ -129,7 +129,7 @@ def _share(launch: Launch, device: str, own: dict[str, Any] | None, where: Calla
     """What one sub-model gets, and gets alike on each of its nodes."""
     said = {
         "processes": launch.processes,
-        "nodes": launch.nodes if "nodes" in launch.model_fields_set else None,
+        "nodes": launch.nodes if launch.nodes > 1 else None,
     }
     for ours, theirs in (("processes", "num_processes"), ("nodes", "num_machines")):
         inside = (own or {}).get(theirs)
@@ -248,6 +248,6 @@ def _slurm(launch: Launch, where: Callable[[str], object]) -> dict[str, Any]:
 
     known = known_settings()
     if wrong := [unknown("setting of submitit", name, known, where=where(f"launch.slurm.{name}"))
-                 for name in launch.slurm if name not in known]:  # fmt: skip
+                 for name in launch.slurm or {} if name not in known]:  # fmt: skip
         raise several(list(wrong))
-    return dict(launch.slurm)
+    return dict(launch.slurm or {})

@@ -86,7 +86,8 @@ import test_gang, os, subprocess
 from dtm.foundations.launch import gang
 gang._launch = lambda s, f, a: subprocess.Popen([sys.executable, "-c", test_gang.STARTER],
                                                 env={{**os.environ, gang.ADDRESS: a}}, start_new_session=True)
-gang.run({{"function": "jobs:hangs", "arguments": {{}}, "lock": None, "gang": {{}}}}, lambda m: print(m["data"]["pid"], flush=True))
+job = {{"function": "jobs:hangs", "arguments": {{}}, "lock": None, "gang": {{}}}}
+gang.run(job, lambda message: print(message["data"]["pid"], flush=True))
 """
     environment = {
         **os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),

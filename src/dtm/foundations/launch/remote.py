@@ -78,8 +78,8 @@ class RemoteWorker:
 
     def _hear_out(self, worker: WorkerProcess) -> None:
         """Let what it has printed go before its last answer: a crash's traceback explains it."""
-        end = time.monotonic() + PRINTED
-        while select.select([worker.printed], [], [], 0)[0] and time.monotonic() < end:
+        end, printed = time.monotonic() + PRINTED, worker.printed
+        while printed and select.select([printed], [], [], 0)[0] and time.monotonic() < end:
             time.sleep(0.005)
         time.sleep(0.005)
 
