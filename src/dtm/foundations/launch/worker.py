@@ -60,6 +60,11 @@ def answer(job: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> None:
         send({"event": "done", "result": result})
 
 
+def nothing(arguments: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """A job that does nothing: what starting a worker takes."""
+    return {}
+
+
 def failure(error: BaseException) -> dict[str, Any]:
     """A user's error as it is; anything else as a crash, its traceback on standard error."""
     if isinstance(error, DtmError):
