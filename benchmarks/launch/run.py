@@ -196,7 +196,7 @@ def _timed(command: list[str]) -> tuple[float, float, str]:
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     environment = {**os.environ, "OMP_WAIT_POLICY": "passive"}
     environment.pop("OMP_NUM_THREADS", None)
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         raise SystemExit(f"{command} failed: {done.stderr[-2000:]}")
@@ -204,7 +204,7 @@ def _timed(command: list[str]) -> tuple[float, float, str]:
 
 
 def store(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """Milliseconds an operation: put, find (a second process's view: nothing remembered), gc of all: no run names them."""
+    """Milliseconds an operation: put, find, and gc of all, which no run names."""
     root = folder / "store"
     shutil.rmtree(root, ignore_errors=True)
     one, count, data = Store(root), config["artifacts"], b"x" * config["bytes"]

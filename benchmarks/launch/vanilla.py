@@ -1,7 +1,7 @@
 """Plain SFT with TRL, as a script would do it: `python vanilla.py SETTINGS.json`; prints one line of JSON.
 
-Settings: base, data (.jsonl of messages), output, threads, epochs, batch, max_length, learning_rate. Told: seconds from the
-start of the process to the end of imports, of imports and loading the model, to the end; steps; tokens.
+Settings: base, data (.jsonl of messages), output, threads, epochs, batch, max_length, learning_rate. Told: seconds
+from the start of the process to the end of imports, of imports and loading the model, to the end; steps; tokens.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import sys
 import time
+from pathlib import Path
 
 STARTED = time.perf_counter()
 
 
 def main() -> None:
-    settings = json.loads(open(sys.argv[1], encoding="utf-8").read())
+    settings = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     import torch
     from datasets import load_dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
