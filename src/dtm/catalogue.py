@@ -11,7 +11,7 @@ from dtm.foundations.settings import describe
 
 PLACES = {"recipe": "dtm.recipes", "disperse": "dtm.disperse", "merge": "dtm.merge",
           "embedder": "dtm.foundations.signals", "task": "dtm.evaluate.kinds",
-          "instruction": "dtm.foundations.instructions"}  # fmt: skip
+          "instruction": "dtm.foundations.instructions", "answer": "dtm.foundations.answers", "pair": "dtm.train.pairs"}  # fmt: skip
 
 
 def catalogue(kind: str | None) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from dtm.evaluate.answers import number_in
+from dtm.foundations.answers import number_in
 from dtm.foundations.errors import DtmError
 from dtm.foundations.instructions import bind
 from dtm.foundations.registry import Bound, Method, registry

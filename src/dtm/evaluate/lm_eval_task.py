@@ -12,7 +12,7 @@ from lm_eval.api.task import Task as LmEvalTask
 from lm_eval.config.task import TaskConfig
 from lm_eval.filters import build_filter_ensemble
 
-from dtm.evaluate.answers import matches, number_in
+from dtm.foundations.answers import matches, number_in
 from dtm.evaluate.kinds import Item
 from dtm.evaluate.tasks import Task
 from dtm.foundations.errors import ModelError

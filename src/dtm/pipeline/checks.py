@@ -20,6 +20,7 @@ from dtm.foundations.errors import ConfigError, DtmError, MissingInput, several
 from dtm.foundations.models import Located, locate
 from dtm.foundations.registry import Bound, registry, unknown
 from dtm.pipeline.check_disperse import check_disperse
+from dtm.pipeline.check_preference import Preference, check_preferring
 from dtm.pipeline.check_recipe import check_recipes
 from dtm.pipeline.check_search import check_search
 from dtm.pipeline.contamination import compared_tasks
@@ -51,6 +52,7 @@ class Checked:
     compared: tuple[Any, ...] = ()  # tasks that the data is compared with
     kept: Kept | None = None
     removed: frozenset[str] = frozenset()
+    preference: Preference | None = None
 
     @property
     def config(self) -> Config:
@@ -95,6 +97,7 @@ def check(file: RunFile) -> Checked:
         config.train.args, config.train.lora, config.train.same_adapter_init, file.where
     )
     errors += wrong
+    preference = attempt(lambda: check_preferring(file, sources))
     threads = attempt(lambda: _threads(file))
     attempt(lambda: _check_folder(file))
     if errors:
@@ -102,7 +105,7 @@ def check(file: RunFile) -> Checked:
     return Checked(
         file, recipes[0], tuple(recipes[1]), base, tuple(sources),
         lambda own: choose_template(_template(file), own), disperse, train, merge, tuple(chosen), tuple(dev),
-        threads, _device(config.launch.device), tuple(compared), kept, removed,
+        threads, _device(config.launch.device), tuple(compared), kept, removed, preference,
     )  # fmt: skip
 
 

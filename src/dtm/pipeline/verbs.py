@@ -17,7 +17,7 @@ from dtm.foundations.registry import registry
 from dtm.foundations.seeds import derive
 from dtm.foundations.store import Step
 from dtm.foundations.types import Model
-from dtm.pipeline import building, choosing, evaluating, joining, signalling, training
+from dtm.pipeline import building, choosing, evaluating, joining, preferring, signalling, training
 from dtm.pipeline.checks import Checked
 from dtm.pipeline.contamination import measure_overlap, to_drop
 from dtm.pipeline.rows import Rows, model_digest, rows_of
@@ -46,6 +46,7 @@ class Run:
     portions: list[Rows] = field(default_factory=list)
     submodels: list[Model] = field(default_factory=list)
     choices: list[dict[str, Any]] = field(default_factory=list)
+    preferences: list[dict[str, Any]] = field(default_factory=list)
     _base: Model | None = None
 
     @property
@@ -200,6 +201,34 @@ class Run:
         """How far the model is from the run's base: the Euclidean norm over all weights, in fp64."""
         self._stop_after("train")
         return joining.update_norm(self, model)
+
+    def sample(self, section: Any, model: Model, examples: Rows) -> preferring.Rollouts:
+        """What the model answers to the examples' questions, several times each, by a section such as `config.sample`."""
+        self._stop_after("train")
+        return preferring.sample(self, section, model, examples)
+
+    def pair(self, section: Any, rollouts: preferring.Rollouts) -> preferring.Pairs:
+        """Pairs of answers, one preferred to the other, by a section such as `config.pair`."""
+        return preferring.pair(self, section, rollouts)
+
+    def chosen(self, pairs: preferring.Pairs) -> Rows:
+        """The distinct preferred answers, as rows to train on."""
+        return preferring.chosen(self, pairs)
+
+    def in_place(self, pairs: preferring.Pairs, rows: Rows) -> Any:
+        """A section for `train`: fine-tuning on the rows that costs what sampling and the preference step cost."""
+        return preferring.in_place(self, pairs, rows)
+
+    def prefer(self, model: Model, pairs: preferring.Pairs, *, name: str, shuffled: bool = False) -> Model:
+        """The model after DPO on the pairs by `config.prefer`, itself the reference; `shuffled` labels are a control."""
+        self._stop_after("train")
+        return preferring.prefer(self, model, pairs, name, shuffled)
+
+    def told(self, preference: dict[str, Any]) -> None:
+        """Keep what a preference step did for the results, and warn where it raised the alarm."""
+        self.preferences.append({"for": self.making, **preference})
+        if preference["fell"]:
+            self.steps.display.note(f"  [yellow]{preferring.alarm(preference)}[/]")
 
     def ensemble(self, models: Sequence[Model], *, name: str) -> Model:
         """What answers with the mean of the models' next-token probabilities: it has no weights, only `parts`."""

@@ -7,6 +7,7 @@ from dtm.recipes import (  # noqa: F401 - registers them
     ensemble,
     greedy_soup,
     norm_matched,
+    self_refine,
     sequential,
     submodel,
     uniform_soup,
