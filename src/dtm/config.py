@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from dtm.foundations.errors import ConfigError, DtmError, several
 from dtm.foundations.yaml import Document, assign, load
-from dtm.sections import Named, Pair, Prefer, Sample, Section
+from dtm.sections import Augment, Named, Pair, Prefer, Sample, Section
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
@@ -167,6 +167,7 @@ class Config(Section):
     decontaminate: Decontaminate | None = None
     remove: str | None = None
     dev: Dev = Dev()
+    augment: Augment = Augment()
     disperse: Disperse = Disperse()
     train: Train = Train()
     merge: Merge = Merge()

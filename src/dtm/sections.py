@@ -24,6 +24,12 @@ class Named(Section):
         return dict(self.model_extra or {})
 
 
+class Augment(Named):
+    """New rows made of rows, each in the family of the row that it was made of."""
+
+    method: str = "demorecon"
+
+
 class Sample(Section):
     """How a model answers the rows' questions: transformers' GenerationConfig's names, and which rows.
 

@@ -27,7 +27,9 @@ def plain(logits, number, temperature, top_p, top_k):
     return int(order[np.searchsorted(np.cumsum(shares), number, side="right")])
 
 
-@pytest.mark.parametrize(("temperature", "top_p", "top_k"), [(1, 1, 0), (0.7, 0.8, 0), (2, 1, 5), (1, 0.9, 3)])
+@pytest.mark.parametrize(
+    ("temperature", "top_p", "top_k"), [(1, 1, 0), (0.7, 0.8, 0), (2, 1, 5), (1, 0.9, 3)]
+)
 def test_a_token_is_where_its_number_falls(temperature, top_p, top_k):
     random = np.random.default_rng(0)
     logits, numbers = random.normal(size=(200, 30)).astype(np.float32), random.random(200)
@@ -47,7 +49,9 @@ def test_an_answer_is_the_same_alone_and_in_company(name):
     model = made(KINDS[name], torch.float64)
     ends, drawing = set(range(0, 60, 7)), Drawing(0.9)
     found = draw(model, PROMPTS, 2, NUMBERS, 8, ends, drawing)
-    for row, (prompt, numbers) in enumerate(zip([one for one in PROMPTS for _ in range(2)], NUMBERS, strict=True)):
+    for row, (prompt, numbers) in enumerate(
+        zip([one for one in PROMPTS for _ in range(2)], NUMBERS, strict=True)
+    ):
         text = list(prompt)
         for number in numbers:
             with torch.no_grad():
@@ -69,4 +73,6 @@ def test_a_model_with_a_window_answers_by_generate_as_without_one():
     assert not can_be_read(wide)
     assert can_be_read(other)
     ends, drawing = set(range(0, 60, 7)), Drawing(0.8, 0.95)
-    assert draw(wide, PROMPTS, 2, NUMBERS, 8, ends, drawing) == draw(other, PROMPTS, 2, NUMBERS, 8, ends, drawing)
+    assert draw(wide, PROMPTS, 2, NUMBERS, 8, ends, drawing) == draw(
+        other, PROMPTS, 2, NUMBERS, 8, ends, drawing
+    )

@@ -29,7 +29,16 @@ def write(model, path, rows):
 ROWS = [
     *(("sums", [("user", f"What is {n} and {n}?"), ("assistant", f"{n + n}.")]) for n in range(7)),
     ("sums", [("user", "What is 3 and 3?"), ("assistant", "6, again.")]),
-    ("talk", [("system", "Be brief."), ("user", "Hello"), ("assistant", "Hi."), ("user", "And?"), ("assistant", "No.")]),
+    (
+        "talk",
+        [
+            ("system", "Be brief."),
+            ("user", "Hello"),
+            ("assistant", "Hi."),
+            ("user", "And?"),
+            ("assistant", "No."),
+        ],
+    ),
     ("talk", [("text", "A document.")]),
 ]
 

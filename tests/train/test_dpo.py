@@ -65,7 +65,9 @@ def sums(folder, adapter=None):
 
 
 def weights(job):
-    return load_file(Path(job["output"]) / ("adapter_model.safetensors" if job["lora"] else "model.safetensors"))
+    return load_file(
+        Path(job["output"]) / ("adapter_model.safetensors" if job["lora"] else "model.safetensors")
+    )
 
 
 def test_the_loss_the_reference_and_what_became_of_the_pairs(wanted, base):
@@ -82,7 +84,9 @@ def test_the_loss_the_reference_and_what_became_of_the_pairs(wanted, base):
     assert found["accuracy"] == float((gains[:, 0] > gains[:, 1]).double().mean()) > 0.5
     assert found["fell"] == (found["chosen_after"] < found["chosen_before"])
     curve = json.loads((output / "training.json").read_text())["curve"]
-    assert curve[0]["loss"] == pytest.approx(math.log(2), rel=1e-5)  # the reference is where the training starts
+    assert curve[0]["loss"] == pytest.approx(
+        math.log(2), rel=1e-5
+    )  # the reference is where the training starts
     assert curve[0]["margin"] == 0
     assert curve[-1]["loss"] < curve[0]["loss"]
     margin = float((gains[:, 0] - gains[:, 1]).mean()) * 0.3
@@ -136,7 +140,12 @@ def test_settings_are_dpo_st_s_and_ours_cannot_be_set():
     settings, errors = check_preference({}, None, 99, str)
     assert not errors
     args = settings.args
-    assert (args["beta"], args["learning_rate"], args["max_steps"], args["warmup_steps"]) == (0.1, 3e-7, 100, 0.1)
+    assert (args["beta"], args["learning_rate"], args["max_steps"], args["warmup_steps"]) == (
+        0.1,
+        3e-7,
+        100,
+        0.1,
+    )
     assert args["max_length"] == 99
     assert check_preference({"num_train_epochs": 3}, None, 99, str)[0].args["max_steps"] == -1
     wrong = {"betta": 0.1, "beta": 0, "sync_ref_model": True, "learning_rate": "fast", "seed": 1}

@@ -31,7 +31,11 @@ def test_likeness_is_jaccard_of_words_and_signs(one, other, like):
 def test_right_paths_and_the_gold_one_against_wrong_ones_least_alike_first():
     paths = (answer("it is four", True), answer("two and two make five"), answer("no idea"), answer("seven"))
     found = RULE.bind("correct_vs_wrong", {"keep": 3})(Question(GOLD, paths))
-    assert texts(found) == [(GOLD.text, "no idea"), (GOLD.text, "seven"), ("it is four", "two and two make five")]
+    assert texts(found) == [
+        (GOLD.text, "no idea"),
+        (GOLD.text, "seven"),
+        ("it is four", "two and two make five"),
+    ]
     every = RULE.bind("correct_vs_wrong", {"keep": 99})(Question(GOLD, paths))
     assert len(every.pairs) == 6
     assert found.near == 0

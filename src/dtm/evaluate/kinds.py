@@ -48,6 +48,7 @@ class Item:
     stops: tuple[str, ...] = ()
     max_tokens: int = 0
     instructions: tuple[Bound, ...] = ()  # in place of answers: what the response has to follow
+    other: Item | None = None  # of a pair: the second item, which is answered too
 
     @property
     def context(self) -> str:

@@ -37,6 +37,7 @@ KINDS = (
     "instruction",
     "answer",
     "pair",
+    "constraint",
 )
 
 

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import dtm.augment
 import dtm.data as data
 import dtm.evaluate.tasks as tasks
 import dtm.merge.methods
@@ -53,6 +54,7 @@ class Checked:
     kept: Kept | None = None
     removed: frozenset[str] = frozenset()
     preference: Preference | None = None
+    augment: Bound | None = None
 
     @property
     def config(self) -> Config:
@@ -97,6 +99,7 @@ def check(file: RunFile) -> Checked:
         config.train.args, config.train.lora, config.train.same_adapter_init, file.where
     )
     errors += wrong
+    augment = attempt(lambda: _bind("augment", config.augment, file))
     preference = attempt(lambda: check_preferring(file, sources))
     threads = attempt(lambda: _threads(file))
     attempt(lambda: _check_folder(file))
@@ -105,7 +108,7 @@ def check(file: RunFile) -> Checked:
     return Checked(
         file, recipes[0], tuple(recipes[1]), base, tuple(sources),
         lambda own: choose_template(_template(file), own), disperse, train, merge, tuple(chosen), tuple(dev),
-        threads, _device(config.launch.device), tuple(compared), kept, removed, preference,
+        threads, _device(config.launch.device), tuple(compared), kept, removed, preference, augment,
     )  # fmt: skip
 
 

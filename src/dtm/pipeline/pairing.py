@@ -29,28 +29,24 @@ PAIRS = pa.schema([
     ("chosen", pa.string()), ("rejected", pa.string()),
     ("prompt_ids", IDS), ("chosen_ids", IDS), ("rejected_ids", IDS),
 ])  # fmt: skip
+COUNTED = (
+    "questions",
+    "sampled",
+    "right",
+    "with_right",
+    "with_wrong",
+    "unfinished",
+    "near_duplicates",
+    "paired",
+    "made",
+)
 Row = dict[str, Any]
 
 
 def pair(rollouts: Path, preference: Preference, gold: str | None, claim: Claim) -> dict[str, Any]:
     """The pairs of all questions; raises DataError where there is none, with the yield."""
     claim.empty()
-    told: Counter[str] = Counter(
-        {
-            name: 0
-            for name in (
-                "questions",
-                "sampled",
-                "right",
-                "with_right",
-                "with_wrong",
-                "paired",
-                "pairs",
-                "near_duplicates",
-                "unfinished",
-            )
-        }
-    )
+    told: Counter[str] = Counter(dict.fromkeys(COUNTED, 0))
     reasons: Counter[str] = Counter()
     rows: list[Row] = []
     for number, (row, answers) in enumerate(_asked(rollouts)):
@@ -60,14 +56,14 @@ def pair(rollouts: Path, preference: Preference, gold: str | None, claim: Claim)
             reasons["the gold holds no answer"] += 1
             continue
         question = _question(row, answers, preference.extractor(row["source"]), target)
-        told += _count(question, answers)
+        told.update(_count(question, answers))
         found: Paired = preference.rule(question)
         told["near_duplicates"] += found.near
         if not found.pairs:
             reasons[found.reason] += 1
         told["paired"] += bool(found.pairs)
         rows += [_row(row, f"{number}-{place}", *one) for place, one in enumerate(found.pairs)]
-    told["pairs"] = len(rows)
+    told["made"] = len(rows)
     card = {**told, "reasons": dict(sorted(reasons.items()))}
     if not rows:
         why = ", ".join(f"{count} times: {reason}" for reason, count in reasons.most_common(3))

@@ -90,7 +90,7 @@ def sample(run: Run, section: Sample, model: Model, examples: Rows) -> Rollouts:
 
 
 def pair(run: Run, section: Pair, rollouts: Rollouts) -> Pairs:
-    """The pairs that a rule makes of the rollouts; their yield is kept in `run.preferences`."""
+    """The pairs that a rule makes of the rollouts."""
     preference, made = run.checked.preference, rollouts.artifact
     assert preference is not None
     step = Step("pair", {**preference.key, "gold": section.gold}, {"rollouts": made.digest}, version=1)
@@ -102,11 +102,17 @@ def pair(run: Run, section: Pair, rollouts: Rollouts) -> Pairs:
         lambda claim: pairing.pair(made.folder, preference, section.gold, claim),
         heavy=made.pending, needs=needs,
     )  # fmt: skip
-    return pairs_of(label, artifact, rollouts.passed)
+    return pairs_of(run, label, preference.rule.method.name, artifact, rollouts.passed)
 
 
-def pairs_of(name: str, artifact: Artifact, passed: int = 0) -> Pairs:
+def pairs_of(run: Run, name: str, rule: str, artifact: Artifact, passed: int = 0) -> Pairs:
+    """The pairs of a finished step, whose yield is kept for the results, or of a planned one."""
     facts = artifact.facts
+    if not artifact.pending:
+        reasons = [{"reason": reason, "count": count} for reason, count in facts["yield"]["reasons"].items()]
+        told = {"for": run.making, "pairs": name, "rule": rule, **facts["yield"], "reasons": reasons}
+        run.yields.append(told)
+        run.cards[f"pairs:{name}"] = artifact
     digest = artifact.manifest["files"].get("pairs.arrow", artifact.digest)
     counts = (facts["rows"], facts["tokens"], facts["trained_tokens"])
     return Pairs(name, artifact.folder, digest, *counts, passed, facts.get("yield", {}))
@@ -148,7 +154,7 @@ def prefer(run: Run, model: Model, pairs: Pairs, name: str, shuffled: bool) -> M
     made = run.steps.make_all([one.work])[0]
     facts = made.facts
     if not made.pending:
-        run.told(one.told(made))
+        _tell(run, one.told(made))
     return Model(
         name, made.folder, model_digest(made), adapter_of=start if one.settings.lora else None,
         tokens=start.tokens + facts.get("tokens", 0), steps=start.steps + facts.get("steps", 0),
@@ -212,18 +218,20 @@ class _Preferring:
 
     def told(self, made: Artifact) -> dict[str, Any]:
         """What results.json says of the step."""
-        return {"model": self.name, "labels": "shuffled" if self.shuffled else "as judged",
-                "pairs": {name: value for name, value in self.pairs.facts.items() if name != "reasons"},
-                "reasons": [{"reason": reason, "count": count}
-                            for reason, count in self.pairs.facts.get("reasons", {}).items()],
-                **made.facts["preference"]}  # fmt: skip
+        return {
+            "model": self.name,
+            "labels": "shuffled" if self.shuffled else "as judged",
+            **made.facts["preference"],
+        }
 
 
-def alarm(told: Mapping[str, Any]) -> str:
-    """What is said where the chosen answers became less likely."""
-    return (f"{told['model']}: the chosen answers became less likely, from {told['chosen_before']:.2f} to "
-            f"{told['chosen_after']:.2f} nats an answer; the rejected from {told['rejected_before']:.2f} to "
-            f"{told['rejected_after']:.2f}.")  # fmt: skip
+def _tell(run: Run, preference: dict[str, Any]) -> None:
+    """Keep what a step did for the results, and warn where it raised the alarm."""
+    from dtm.report.preference import alarms
+
+    run.preferences.append({"for": run.making, **preference})
+    for line in alarms([preference]):
+        run.steps.display.note(f"  [yellow]{line}[/]")
 
 
 def _half(count: int, seed: int) -> list[int]:

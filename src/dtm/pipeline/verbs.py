@@ -17,7 +17,7 @@ from dtm.foundations.registry import registry
 from dtm.foundations.seeds import derive
 from dtm.foundations.store import Step
 from dtm.foundations.types import Model
-from dtm.pipeline import building, choosing, evaluating, joining, preferring, signalling, training
+from dtm.pipeline import augmenting, building, choosing, evaluating, joining, preferring, signalling, training
 from dtm.pipeline.checks import Checked
 from dtm.pipeline.contamination import measure_overlap, to_drop
 from dtm.pipeline.rows import Rows, model_digest, rows_of
@@ -46,6 +46,8 @@ class Run:
     portions: list[Rows] = field(default_factory=list)
     submodels: list[Model] = field(default_factory=list)
     choices: list[dict[str, Any]] = field(default_factory=list)
+    augmented: list[dict[str, Any]] = field(default_factory=list)
+    yields: list[dict[str, Any]] = field(default_factory=list)
     preferences: list[dict[str, Any]] = field(default_factory=list)
     _base: Model | None = None
 
@@ -113,6 +115,27 @@ class Run:
         if rendered.facts["dev"]["rows"]:
             self.dev = rows_of("dev", rendered, "dev.arrow", rendered.facts["dev"])
         return rows_of("train", rendered, "train.arrow", rendered.facts["train"])
+
+    def augment(
+        self, section: Any, examples: Rows, *, method: str | None = None, most: int | None = None
+    ) -> augmenting.Augmented:
+        """The examples with new rows made of them, by a section such as `config.augment`, at most so many.
+
+        Another `method` takes those of the section's settings that it has.
+        """
+        return augmenting.augment(self, section, examples, method or section.method, most)
+
+    def set_aside(self, examples: Rows, share: float) -> tuple[Rows, Rows]:
+        """The examples in two, families whole: the rest, and a share of them."""
+        return augmenting.set_aside(self, examples, share)
+
+    def with_more(self, examples: Rows, more: Rows, count: int) -> Rows:
+        """The examples, and so many of other ones."""
+        return augmenting.with_more(self, examples, more, count)
+
+    def contrast(self, augmented: augmenting.Augmented) -> preferring.Pairs:
+        """Pairs of a row's response and that of its variant, each preferred under its own instruction."""
+        return augmenting.contrast(self, augmented)
 
     def disperse(self, section: Any, examples: Rows) -> list[Rows]:
         """K portions of the examples."""
@@ -223,12 +246,6 @@ class Run:
         """The model after DPO on the pairs by `config.prefer`, itself the reference; `shuffled` labels are a control."""
         self._stop_after("train")
         return preferring.prefer(self, model, pairs, name, shuffled)
-
-    def told(self, preference: dict[str, Any]) -> None:
-        """Keep what a preference step did for the results, and warn where it raised the alarm."""
-        self.preferences.append({"for": self.making, **preference})
-        if preference["fell"]:
-            self.steps.display.note(f"  [yellow]{preferring.alarm(preference)}[/]")
 
     def ensemble(self, models: Sequence[Model], *, name: str) -> Model:
         """What answers with the mean of the models' next-token probabilities: it has no weights, only `parts`."""

@@ -2,6 +2,7 @@
 
 from dtm.recipes import (  # noqa: F401 - registers them
     checkpoint_average,
+    demorecon,
     disperse_then_merge,
     early_stopping,
     ensemble,

@@ -1,0 +1,87 @@
+"""Augmenting as steps of the store: rows with variants of them, shares set aside, contrastive pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dtm.foundations.registry import registry
+from dtm.foundations.seeds import derive
+from dtm.foundations.store import Artifact, Step
+from dtm.pipeline import building, variants
+from dtm.pipeline.preferring import Pairs, pairs_of
+from dtm.pipeline.rows import Rows, rows_of
+from dtm.sections import Augment
+
+if TYPE_CHECKING:
+    from dtm.pipeline.verbs import Run
+
+GUESSED = 1  # in planning: new rows a row
+
+
+@dataclass(frozen=True)
+class Augmented:
+    """`rows` are the examples and `count` new ones; the artifact's folder holds them as files for other trainers too."""
+
+    rows: Rows
+    artifact: Artifact
+    count: int
+
+
+def augment(run: Run, section: Augment, examples: Rows, method: str, most: int | None) -> Augmented:
+    """The examples with new rows made of them; at most so many, drawn by the seed."""
+    known = registry("augment")[method].settings
+    own = {name: value for name, value in section.own.items() if name in known or method == section.method}
+    bound = registry("augment").bind(method, own, where=run.checked.file.where("augment"))
+    base, seed, config = run.base(), derive(run.seed, "augment"), run.checked.config
+    rendering = {"max_length": run.checked.train.args["max_length"], "too_long": config.chat.too_long}
+    inputs = {"examples": examples.digest,
+              "tokenizer": building.tokenizer_digest(base.folder, run.steps.store.digests)}  # fmt: skip
+    step = Step("augment", {**bound.key, **rendering, "most": most}, inputs, seed)
+    label = method
+    counts = {"rows": examples.count, "tokens": examples.tokens, "trained_tokens": examples.trained_tokens}
+    guessed = {name: value * (1 + GUESSED) for name, value in counts.items()}
+    artifact = run.steps.make(
+        label, f"new rows of {examples.count:,}", step,
+        lambda claim: variants.augment(bound, examples.open(), base.folder, rendering, seed, most, claim,
+                                       run.progress(label)),
+        heavy=not examples.file.exists(), needs={**guessed, "made": examples.count * GUESSED},
+    )  # fmt: skip
+    if not artifact.pending:
+        run.augmented.append({"for": run.making, "method": method, **artifact.facts["told"]})
+        run.cards[f"augment:{method}"] = artifact
+    return Augmented(rows_of(label, artifact, "train.arrow", artifact.facts), artifact, artifact.facts["made"])
+
+
+def set_aside(run: Run, examples: Rows, share: float) -> tuple[Rows, Rows]:
+    """(rest, aside): whole families, drawn by the seed."""
+    step = Step("set_aside", {"share": share}, {"examples": examples.digest}, derive(run.seed, "set_aside"))
+    artifact = run.steps.make(
+        "set aside", f"{100 * share:g} % of {examples.count:,} rows", step,
+        lambda claim: variants.set_aside(examples.open(), share, derive(run.seed, "set_aside"), claim),
+    )  # fmt: skip
+    rest, aside = (rows_of(name, artifact, f"{name}.arrow", artifact.facts[name]) for name in ("rest", "aside"))
+    return rest, aside
+
+
+def with_more(run: Run, examples: Rows, more: Rows, count: int) -> Rows:
+    """The examples and the first `count` of the others."""
+    step = Step("with_more", {"count": count}, {"examples": examples.digest, "more": more.digest})
+    artifact = run.steps.make(
+        "more rows", f"{count:,} of {more.count:,}", step,
+        lambda claim: variants.with_more(examples.open(), more.open(), count, claim),
+    )  # fmt: skip
+    return rows_of("with more", artifact, "train.arrow", artifact.facts)
+
+
+def contrast(run: Run, augmented: Augmented) -> Pairs:
+    """Pairs (x: y over y'; x': y' over y) of rows and their variants; those that both responses satisfy are dropped."""
+    made = augmented.artifact
+    step = Step("contrast", inputs={"augmented": made.digest})
+    count = max(1, augmented.count)
+    needs = {"rows": 2 * count, "tokens": 4 * augmented.rows.tokens, "trained_tokens": 2 * augmented.rows.trained_tokens}
+    artifact = run.steps.make(
+        "contrasts", "pairs of rows and variants", step,
+        lambda claim: variants.contrast(augmented.rows.file, claim), heavy=made.pending, needs=needs,
+    )  # fmt: skip
+    return pairs_of(run, "contrasts", "contrast", artifact)
