@@ -18,7 +18,7 @@ from dtm.study.schema import StudyResults
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 FIRST, MERGE, TESTBED = (BENCHMARKS / name for name in ("first_run", "merge", "testbed"))
-STUDIES = ("core", "clean", "map")
+STUDIES = ("core", "clean", "map", "splits-hot", "splits-after", "splits-warm")
 
 
 def load(path):
@@ -72,7 +72,7 @@ def test_each_core_arm_of_the_testbed_runs_two_steps(checkout, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["clean", "map"])
+@pytest.mark.parametrize("name", [name for name in STUDIES if name != "core"])
 def test_every_arm_of_the_other_studies_of_the_testbed_is_checked(name, checkout, monkeypatch):
     monkeypatch.chdir(checkout)
     arms = Arms(read(checkout / "benchmarks" / "testbed" / f"{name}.yaml"))

@@ -1,7 +1,7 @@
-"""Generate the testbed of the study of demorecon: `python benchmarks/recipes/demorecon_testbed.py`, into build/recipes/.
+"""Generate the testbed of demorecon's study: `python benchmarks/recipes/demorecon_testbed.py`, into build/recipes/.
 
-Beside the testbed stand pairs of instructions that differ in their form alone, about held-out facts and word lists. They
-are made of the testbed's own forms, and not by the rules that make the variants which are trained on.
+Beside the testbed stand pairs of instructions that differ in their form alone, about held-out facts and word lists.
+They are made of the testbed's own forms, and not by the rules that make the variants which are trained on.
 """
 
 from __future__ import annotations
@@ -30,18 +30,34 @@ def main(root: Path = Path("build/recipes")) -> None:
     for part, size in SIZES.items():
         random = Random(derive(settings["seed"], "pairs", part))
         facts = random.sample(getattr(split, part), size // 2)
-        rows = [*(_about_fact(fact, random) for fact in facts), *_about_words(random, settings["seed"], part, size // 2)]
+        rows = [
+            *(_about_fact(fact, random) for fact in facts),
+            *_about_words(random, settings["seed"], part, size // 2),
+        ]
         lines = (json.dumps(row, ensure_ascii=False, sort_keys=True) for row in rows)
-        (root / "demorecon-pairs" / f"{part}.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    print(f"{made.rows:,} rows, {made.facts['taught']:,} taught facts in {made.folder}, {sum(SIZES.values())} pairs")
+        (root / "demorecon-pairs" / f"{part}.jsonl").write_text(
+            "".join(f"{line}\n" for line in lines), encoding="utf-8"
+        )
+    print(
+        f"{made.rows:,} rows, {made.facts['taught']:,} taught facts in {made.folder}, {sum(SIZES.values())} pairs"
+    )
 
 
 def _about_fact(fact: Any, random: Random) -> dict[str, Any]:
     """Two forms of one value."""
     phrase = load_world().phrase(fact)
-    forms = [form for name, form in FACT_FORMS.items() if name != "in capital letters" or fact.value.upper() != fact.value]
+    forms = [
+        form
+        for name, form in FACT_FORMS.items()
+        if name != "in capital letters" or fact.value.upper() != fact.value
+    ]
     (asked, write), (other_asked, other_write) = random.sample(forms, 2)
-    return _row(asked.format(phrase=phrase), write(fact.value), other_asked.format(phrase=phrase), other_write(fact.value))
+    return _row(
+        asked.format(phrase=phrase),
+        write(fact.value),
+        other_asked.format(phrase=phrase),
+        other_write(fact.value),
+    )
 
 
 def _about_words(random: Random, seed: int, part: str, count: int) -> Iterator[dict[str, Any]]:
@@ -53,7 +69,9 @@ def _about_words(random: Random, seed: int, part: str, count: int) -> Iterator[d
         (asked, write), (other_asked, other_write) = random.sample(list(WORD_FORMS.values()), 2)
         if write(words) != other_write(words):
             text = " ".join(words)
-            yield _row(asked.format(words=text), write(words), other_asked.format(words=text), other_write(words))
+            yield _row(
+                asked.format(words=text), write(words), other_asked.format(words=text), other_write(words)
+            )
             count -= 1
 
 

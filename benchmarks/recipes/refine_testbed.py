@@ -1,4 +1,4 @@
-"""Generate the testbed of the study of self_refine: `python benchmarks/recipes/refine_testbed.py`, into build/recipes/refine."""
+"""Generate the testbed of self_refine's study: `python benchmarks/recipes/refine_testbed.py`, into build/recipes/."""
 
 from __future__ import annotations
 

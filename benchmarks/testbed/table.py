@@ -106,6 +106,34 @@ def regimes(results: Results) -> str:
     return _markdown(head, rows)
 
 
+def splits(results: Results) -> str:
+    """One row an arm: gains, costs, mean, their differences to the arm that all are compared with, and the mean's to the base."""
+    against = results["against"]
+    head = ["arm", "seeds", *MEANS, *(f"{name} - {against}" for name in MEANS), "mean - base"]
+    rows = [["base", "", *_means(results["base"]), *[""] * 4]]
+    for arm in results["arms"]:
+        asked = [*((against, name) for name in MEANS), ("base", "mean")]
+        cells = [_difference(results, arm["name"], *one) for one in asked]
+        rows.append([arm["name"], str(len(arm["seeds"])), *_means(arm), *cells])
+    return _markdown(head, rows)
+
+
+def portions(results: Results) -> str:
+    """One row a way to split: what splits.py found in its runs."""
+    found = json.loads((HERE / "results" / f"{results['study']}-splits.json").read_text(encoding="utf-8"))
+    head = ["arm", "seeds", "largest / mean tokens", "agreement with sources", "cosine of updates", "merged / own norm", "merged norm"]
+    rows = [
+        [arm, str(one["seeds"]), *(f"{one[key]:.2f}" for key in ("tokens", "sources", "cosine", "norm", "distance"))]
+        for arm, one in sorted(found.items(), key=lambda item: item[1]["distance"])
+    ]
+    return _markdown(head, rows)
+
+
+def _means(scored: dict[str, Any]) -> list[str]:
+    scores = {row["group"]: row["value"] for row in scored["scores"]}
+    return [f"{100 * scores[name]:.1f}" for name in MEANS]
+
+
 def _markdown(head: list[str], rows: list[list[str]]) -> str:
     told = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
     return "\n".join([told[0], f"|{'---|' * len(head)}", *told[1:]]) + "\n"
@@ -142,6 +170,9 @@ TABLES = {
     "core": (table, taxes, curve, grids),
     "clean": (table, taxes, curve, grids),
     "map": (regimes,),
+    "splits-hot": (splits, portions),
+    "splits-after": (splits,),
+    "splits-warm": (splits, portions),
 }
 
 

@@ -20,7 +20,7 @@ def plain(logits, number, temperature, top_p, top_k):
     shares = np.exp(np.float64(logits) / temperature)
     order = np.argsort(-shares, kind="stable")
     shares = shares[order] / shares.sum()
-    kept = len(shares) if not top_k else top_k
+    kept = top_k if top_k else len(shares)
     if top_p < 1:
         kept = min(kept, int(np.searchsorted(np.cumsum(shares), top_p)) + 1)
     shares = shares[:kept] / shares[:kept].sum()

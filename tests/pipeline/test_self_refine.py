@@ -1,4 +1,4 @@
-"""self_refine on a tiny model whose answers are judged by a rule that it can meet: all arms, the reports, a kill, a plan."""
+"""self_refine on a tiny model whose answers are judged by a rule that it can meet: arms, reports, kills, mistakes."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_controls_share_the_first_phase_and_the_rollouts(refine):
 
 
 def _compute(found):
-    """Tokens that were read, three times where they were trained on: sampling, the reference, three steps of four pairs."""
+    """Tokens that were read, thrice where trained on: sampling, the reference, three steps of four pairs."""
     (sampled,), (paired,) = jobs(found, "sample"), jobs(found, "pair")
     pairs = paired["facts"]
     trained = 3 * 4 / pairs["rows"] * pairs["tokens"]

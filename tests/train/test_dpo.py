@@ -27,8 +27,9 @@ def silent(message):
 
 @pytest.fixture
 def pairs(tmp_path):
-    table = pa.table({name: pa.array(column, IDS) for name, column in
-                      zip(("prompt_ids", "chosen_ids", "rejected_ids"), zip(*PAIRS, strict=True), strict=True)})  # fmt: skip
+    names = ("prompt_ids", "chosen_ids", "rejected_ids")
+    columns = zip(*PAIRS, strict=True)
+    table = pa.table({name: pa.array(one, IDS) for name, one in zip(names, columns, strict=True)})
     path = tmp_path / "pairs.arrow"
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)

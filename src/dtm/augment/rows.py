@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 @dataclass
 class Augmented:
-    """`rows` have SCHEMA's columns; of `seeds` rows at least one was made; `invalid` are kept aside with their reason."""
+    """`rows` have SCHEMA's columns; of `seeds` rows one or more was made; `invalid` are kept aside with reasons."""
 
     rows: list[Row] = field(default_factory=list)
     seeds: int = 0

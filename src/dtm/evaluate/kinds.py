@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dtm.foundations.answers import number_in
@@ -47,8 +47,8 @@ class Item:
     preamble: str = ""  # stands before the examples
     stops: tuple[str, ...] = ()
     max_tokens: int = 0
-    instructions: tuple[Bound, ...] = ()  # in place of answers: what the response has to follow
-    other: Item | None = None  # of a pair: the second item, which is answered too
+    instructions: tuple[Bound, ...] = field(default=(), hash=False)  # in place of answers: what to follow
+    other: Item | None = field(default=None, hash=False)  # of a pair: the second item, which is answered too
 
     @property
     def context(self) -> str:

@@ -1,7 +1,7 @@
 """Kinds of tasks about two instructions that differ in one constraint: x with y, and x' with y' (DeMoRecon).
 
-Yang et al., "Enhancing and Assessing Instruction-Following with Fine-Grained Instruction Variants", arXiv:2406.11301. A row
-has the columns of one item, and those of the other with `other_` before their names.
+Yang et al., "Enhancing and Assessing Instruction-Following with Fine-Grained Instruction Variants", arXiv:2406.11301. A
+row has the columns of one item, and those of the other with `other_` before their names.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from dataclasses import replace
 
 from dtm.evaluate.kinds import BadRow, Item, Row, exact_match, ifeval, kinds, text
 
-KEYS = ("context", "other_context")
+KEYS = ("context", "other_context", "answer", "other_answer")
 SHARED = ("match", "stop")
 
 
 @kinds.register(
-    "pair_consistent", keys=(*KEYS, "answer", "other_answer"), metrics=("pair_consistent", "satisfied"), answer="generate", examples=False
+    "pair_consistent", keys=KEYS, metrics=("pair_consistent", "satisfied"), answer="generate", examples=False
 )
 def pair_consistent(row: Row, place: int, *, max_tokens: int = 32) -> Item:
     """Whether the greedy answers to both of a pair of instructions are right.
 
-    Each is judged by `answer` and `aliases` as in `exact_match`, or by `instruction_id_list` and `kwargs` as in `ifeval`.
-    `satisfied` is the share of the two that are right.
+    Each is judged by `answer` and `aliases` as in `exact_match`, or by `instruction_id_list` and `kwargs` as in
+    `ifeval`. `satisfied` is the share of the two that are right.
     """
     first, second = (_one(part, place, max_tokens) for part in _parts(row))
     if first.context == second.context:
@@ -30,7 +30,7 @@ def pair_consistent(row: Row, place: int, *, max_tokens: int = 32) -> Item:
 
 
 @kinds.register(
-    "pair_contrast", keys=(*KEYS, "answer", "other_answer"), metrics=("contrast", "contrast_both"), answer="pair",
+    "pair_contrast", keys=KEYS, metrics=("contrast", "contrast_both"), answer="pair",
     examples=False,
 )  # fmt: skip
 def pair_contrast(row: Row, place: int) -> Item:

@@ -56,7 +56,7 @@ def sample(job: dict[str, Any], progress: Callable[[dict[str, Any]], None] | Non
     found, skipped = _questions(examples, tokenizer, job, room - job["most"])
     if not found:
         raise DataError("no row has a question to answer", where="sample",
-                        mend="Rows need a last turn of the assistant; `sample.sources` names those to take")  # fmt: skip
+                        mend="Rows need a last turn of the assistant; sample.sources says which to take")  # fmt: skip
     asker = _Asker(model, tokenizer, job)
     output = Path(job["output"])
     batches = list(_batches(found, job["batch_size"]))

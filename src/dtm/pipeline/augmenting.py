@@ -21,7 +21,7 @@ GUESSED = 1  # in planning: new rows a row
 
 @dataclass(frozen=True)
 class Augmented:
-    """`rows` are the examples and `count` new ones; the artifact's folder holds them as files for other trainers too."""
+    """`rows` are the examples and `count` new ones; the artifact's folder holds files for other trainers too."""
 
     rows: Rows
     artifact: Artifact
@@ -50,7 +50,9 @@ def augment(run: Run, section: Augment, examples: Rows, method: str, most: int |
     if not artifact.pending:
         run.augmented.append({"for": run.making, "method": method, **artifact.facts["told"]})
         run.cards[f"augment:{method}"] = artifact
-    return Augmented(rows_of(label, artifact, "train.arrow", artifact.facts), artifact, artifact.facts["made"])
+    return Augmented(
+        rows_of(label, artifact, "train.arrow", artifact.facts), artifact, artifact.facts["made"]
+    )
 
 
 def set_aside(run: Run, examples: Rows, share: float) -> tuple[Rows, Rows]:
@@ -60,7 +62,9 @@ def set_aside(run: Run, examples: Rows, share: float) -> tuple[Rows, Rows]:
         "set aside", f"{100 * share:g} % of {examples.count:,} rows", step,
         lambda claim: variants.set_aside(examples.open(), share, derive(run.seed, "set_aside"), claim),
     )  # fmt: skip
-    rest, aside = (rows_of(name, artifact, f"{name}.arrow", artifact.facts[name]) for name in ("rest", "aside"))
+    rest, aside = (
+        rows_of(name, artifact, f"{name}.arrow", artifact.facts[name]) for name in ("rest", "aside")
+    )
     return rest, aside
 
 
@@ -79,9 +83,10 @@ def contrast(run: Run, augmented: Augmented) -> Pairs:
     made = augmented.artifact
     step = Step("contrast", inputs={"augmented": made.digest})
     count = max(1, augmented.count)
-    needs = {"rows": 2 * count, "tokens": 4 * augmented.rows.tokens, "trained_tokens": 2 * augmented.rows.trained_tokens}
+    rows = augmented.rows
+    needs = {"rows": 2 * count, "tokens": 4 * rows.tokens, "trained_tokens": 2 * rows.trained_tokens}
     artifact = run.steps.make(
         "contrasts", "pairs of rows and variants", step,
-        lambda claim: variants.contrast(augmented.rows.file, claim), heavy=made.pending, needs=needs,
+        lambda claim: variants.contrast(rows.file, claim), heavy=made.pending, needs=needs,
     )  # fmt: skip
     return pairs_of(run, "contrasts", "contrast", artifact)

@@ -1,4 +1,4 @@
-"""From rollouts to preference pairs, in this process: final answers are read and compared, a rule picks, all is counted.
+"""From rollouts to preference pairs, in this process: final answers are compared, a rule picks, all is counted.
 
 pairs.arrow    the pairs as tokens, for the trainer
 pairs.jsonl    the same as text, in TRL's conversational preference format
@@ -68,7 +68,7 @@ def pair(rollouts: Path, preference: Preference, gold: str | None, claim: Claim)
     if not rows:
         why = ", ".join(f"{count} times: {reason}" for reason, count in reasons.most_common(3))
         raise DataError(f"{told['questions']} questions give no pair ({why})", where="pair",
-                        mend="Sample more (sample.num_return_sequences), hotter (sample.temperature), or other sources; "
+                        mend="Sample more (sample.num_return_sequences), hotter (sample.temperature), other sources; "
                              "pair.answer says how answers are read")  # fmt: skip
     write_json(claim.output / "card.json", card)
     return {**write_pairs(rows, claim.output), "yield": card}

@@ -29,7 +29,7 @@ GUESSED = 0.25  # in planning: of the longest answer allowed, how much a model s
 
 @dataclass(frozen=True)
 class Rollouts:
-    """What a model answered: a folder with questions.arrow and rollouts.arrow. `passed`: tokens that it read and said."""
+    """What a model answered: questions.arrow and rollouts.arrow in a folder. `passed`: tokens that it read and said."""
 
     model: str
     artifact: Artifact

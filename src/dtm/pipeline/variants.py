@@ -1,8 +1,8 @@
 """How augmenting is done in this process: each function fills `claim.output` and returns its facts.
 
-    train.arrow      the rows and the new ones, rendered
-    invalid.jsonl    what could not be used, with its reason
-    sft.jsonl, dpo.jsonl, kto.jsonl    seeds and variants for other trainers
+train.arrow      the rows and the new ones, rendered
+invalid.jsonl    what could not be used, with its reason
+sft.jsonl, dpo.jsonl, kto.jsonl    seeds and variants for other trainers
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def augment(
         raise DataError(f"{bound.method.name} made nothing of {len(examples)} rows" + (f" ({why})" if why else ""),
                         where="augment", mend="`dtm methods constraint` shows what the rules know; "
                         "augment.attach gives a constraint to instructions that have none")  # fmt: skip
-    whole = pa.concat_tables([examples.table.select(RENDERED.names), pa.Table.from_pylist(rows, RENDERED)])
+    before = examples.table.select(RENDERED.names)
+    whole = pa.concat_tables([before, pa.Table.from_pylist(rows, RENDERED)])
     Examples(whole).save(claim.output / "train.arrow")
     with open(claim.output / "invalid.jsonl", "w", encoding="utf-8") as file:
         file.writelines(canonical(one) + "\n" for one in made.invalid)
@@ -61,7 +62,7 @@ def augment(
 
 
 def set_aside(examples: Examples, share: float, seed: int, claim: Claim) -> dict[str, Any]:
-    """rest.arrow and aside.arrow: the families with the smallest digests are aside, until they are that share of rows."""
+    """rest.arrow and aside.arrow: families with the smallest digests are aside, until they are that share of rows."""
     claim.empty()
     families = examples.column("family")
     sizes = Counter(families)
@@ -106,9 +107,9 @@ def contrast(file: Path, claim: Claim) -> dict[str, Any]:
     if not found:
         raise DataError("no variant contradicts its row, so there is nothing to prefer", where="augment")
     pairs = [_pair(asked, other, number) for number, (asked, other, _) in enumerate(found)]
-    sides = Counter(side for _, _, side in found)
-    reasons = {"the new response follows the old instruction as well": len(variants) - sides[SEED],
-               "the old response follows the new instruction as well": len(variants) - (len(found) - sides[SEED])}  # fmt: skip
+    under_old = sum(side == SEED for _, _, side in found)
+    reasons = {"the new response follows the old instruction as well": len(variants) - under_old,
+               "the old response follows the new instruction as well": len(variants) - len(found) + under_old}  # fmt: skip
     told = {"questions": len({row["parent"] for row in variants}), "made": len(pairs),
             "paired": len({row["family"] for row, _, _ in found}),
             "reasons": {reason: count for reason, count in reasons.items() if count}}  # fmt: skip
@@ -125,7 +126,12 @@ def _rendered(made: Augmented, base: Path, rendering: dict[str, Any], progress: 
         try:
             rendered = renderer(row["messages"])
         except Unusable as reason:
-            made.aside(row, str(reason).split(" (")[0], row["messages"][-2]["content"], row["messages"][-1]["content"])
+            made.aside(
+                row,
+                str(reason).split(" (")[0],
+                row["messages"][-2]["content"],
+                row["messages"][-1]["content"],
+            )
             continue
         rows.append({**row, "input_ids": rendered.input_ids, "assistant_mask": rendered.assistant_mask})
         if number % EVERY == 0:

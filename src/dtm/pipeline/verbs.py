@@ -226,7 +226,7 @@ class Run:
         return joining.update_norm(self, model)
 
     def sample(self, section: Any, model: Model, examples: Rows) -> preferring.Rollouts:
-        """What the model answers to the examples' questions, several times each, by a section such as `config.sample`."""
+        """What the model answers to the examples' questions, several times each, by `config.sample` or the like."""
         self._stop_after("train")
         return preferring.sample(self, section, model, examples)
 
@@ -243,7 +243,7 @@ class Run:
         return preferring.in_place(self, pairs, rows)
 
     def prefer(self, model: Model, pairs: preferring.Pairs, *, name: str, shuffled: bool = False) -> Model:
-        """The model after DPO on the pairs by `config.prefer`, itself the reference; `shuffled` labels are a control."""
+        """The model after DPO on the pairs by `config.prefer`, itself the reference; `shuffled` is a control."""
         self._stop_after("train")
         return preferring.prefer(self, model, pairs, name, shuffled)
 

@@ -1,11 +1,12 @@
 """Self-Refine Instruction-Tuning: tune on demonstrations, then prefer one's own right answers to one's own wrong ones.
 
-Ranaldi and Freitas, "Self-Refine Instruction-Tuning for Aligning Reasoning in Language Models", arXiv:2405.00402: phase 1
-is fine-tuning on a teacher's chains of thought, phase 2 is DPO on paths that the tuned model samples, judged by ground
-truth, with the model of phase 1 as the reference. How its pairs are made was not at hand: see the pair rules.
+Ranaldi and Freitas, "Self-Refine Instruction-Tuning for Aligning Reasoning in Language Models", arXiv:2405.00402: phase
+1 is fine-tuning on a teacher's chains of thought, phase 2 is DPO on paths that the tuned model samples, judged by
+ground truth, with the model of phase 1 as the reference. How its pairs are made was not at hand: see the pair rules.
 
 The controls stand in `refine`: half of the labels exchanged, which must not gain; fine-tuning on the chosen answers
-alone (rejection sampling, Yuan et al., arXiv:2308.01825); and more of phase 1 - both for the compute that sampling and DPO cost.
+alone (rejection sampling, Yuan et al., arXiv:2308.01825); and more of phase 1 - both for the compute that sampling and
+DPO cost.
 """
 
 from __future__ import annotations

@@ -23,7 +23,13 @@ def preference(results: dict[str, Any]) -> dict[str, Any] | None:
          "gained": MISSING if step["accuracy"] is None else f"{100 * step['accuracy']:.1f} %"}
         for step in found["steps"]
     ]  # fmt: skip
-    return {"augmented": results["augmented"], "steps": steps, "yields": found["yields"], "columns": shown, "alarms": alarms(found["steps"])}
+    return {
+        "augmented": results["augmented"],
+        "steps": steps,
+        "yields": found["yields"],
+        "columns": shown,
+        "alarms": alarms(found["steps"]),
+    }
 
 
 def alarms(steps: list[dict[str, Any]]) -> list[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dtm.report.fields import count, flag, items, number, record, required, row, text
 
-REASONS = items("why others could not be used", row({"reason": required("the reason"), "count": count("how many")}))
+REASONS = items(
+    "why others could not be used", row({"reason": required("the reason"), "count": count("how many")})
+)
 NATS = "mean log probability of an answer, nats"
 
 PREFERENCE = record("preference pairs and what was trained on them; empty where there were none", {

@@ -34,9 +34,9 @@ def prefer(job: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> d
     """Train on pairs and write a model folder (an adapter's folder with LoRA), with a card.
 
     `job` holds what `sft.train` takes, but pairs (Arrow file with prompt_ids, chosen_ids, rejected_ids) in place of
-    examples; `swapped`, the places of pairs whose labels are exchanged, for a control; and `yield`, what is known of the
-    pairs, for the card. Returns steps, tokens (of the answers), input_tokens, and `preference`: what became of the log
-    probabilities of the answers, in nats, means over pairs. Resumes from the last whole checkpoint in scratch.
+    examples; `swapped`, the places of pairs whose labels are exchanged, for a control; and `yield`, what is known of
+    the pairs, for the card. Returns steps, tokens (of the answers), input_tokens, and `preference`: what became of the
+    log probabilities of the answers, in nats, means over pairs. Resumes from the last whole checkpoint in scratch.
     """
     import torch
 

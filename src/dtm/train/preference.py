@@ -1,4 +1,4 @@
-"""What `prefer:` may say, checked without importing TRL: DPOConfig's names, and DPO-ST's values where nothing is said."""
+"""What `prefer:` may say, checked without importing TRL: DPOConfig's names, DPO-ST's values as defaults."""
 
 from __future__ import annotations
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-ALARM = ("The chosen answers became less likely than they were before: the model learnt to avoid the rejected ones at the "
-         "cost of both.")  # fmt: skip
+ALARM = (
+    "The chosen answers became less likely than they were: it avoids the rejected ones at the cost of both."
+)
 
 
 def card(job: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
@@ -16,9 +17,10 @@ def card(job: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     found = facts["preference"]
     front = {"base_model": job["base_name"], "library_name": "peft" if job["lora"] else "transformers",
              "tags": ["dpo", "dtm"]}  # fmt: skip
-    lines = ["---", yaml.safe_dump(front, sort_keys=True).rstrip(), "---", "", f"# {job['name']}", "",
-             f"Trained by disperse-then-merge (`dtm`) on {found['pairs']:,} preference pairs for {facts['steps']:,} steps "
-             f"of DPO, from a model tuned from `{job['base_name']}`, which is also the reference.", ""]  # fmt: skip
+    head = yaml.safe_dump(front, sort_keys=True).rstrip()
+    lines = ["---", head, "---", "", f"# {job['name']}", "",
+             f"Trained by disperse-then-merge (`dtm`) on {found['pairs']:,} preference pairs for "
+             f"{facts['steps']:,} steps of DPO, from a model tuned from `{job['base_name']}`, which is also the reference.", ""]  # fmt: skip
     if job.get("swapped"):
         lines += [f"A control: the labels of {len(job['swapped']):,} pairs were exchanged.", ""]
     told = {name: value for name, value in (job.get("yield") or {}).items() if isinstance(value, int)}

@@ -12,9 +12,10 @@ from dtm.foundations.instructions.words import words
 SENTENCES = re.compile(
     rf"\b(?:in|with|of|use|using|write)(?: exactly| just| only)? ({NUMBER}) sentences?\b", re.IGNORECASE
 )
+UNITS = "sentence|word|paragraph|character|letter|line|time|second|minute|hour|day|week|month|year"
 ENTRIES = re.compile(
-    rf"\b(?:list|name|give(?: me)?|suggest|provide|write|create|in|with|describe|mention|identify|offer)"
-    rf"(?: exactly| just| me)? ({NUMBER}) (?!sentences?\b|words?\b|paragraphs?\b|times\b|years?\b|characters?\b)[a-z]",
+    rf"\b(?:list|name|give(?: me)?|suggest|provide|write|create|describe|mention|identify|offer)(?: exactly| just| only)? "
+    rf"({NUMBER}) (?!(?:{UNITS})s?\b)[a-z]|\b(?:in|with|as|using) (?:exactly )?({NUMBER}) (?:bullet points|bullets|items)\b",
     re.IGNORECASE,
 )
 AT_MOST = r"at most|no more than|not more than|up to|a maximum of"
@@ -30,14 +31,12 @@ def number_of_sentences(instruction: str) -> Iterator[Constraint]:
     for found in SENTENCES.finditer(instruction):
         count = number_of(found[1])
 
-        def others(response: str, count: int = count, said: str = found[1]) -> Iterator[Other]:
-            for fewer in range(1 if count > 1 else 2, count):
-                noun = _plural(found[0], fewer)  # noqa: B023 - used at once
-                yield Other(
-                    noun.replace(said, spoken_like(said, fewer)),
-                    _sentences(fewer),
-                    first_sentences(response, fewer),
-                )
+        def others(
+            response: str, count: int = count, phrase: str = found[0], said: str = found[1]
+        ) -> Iterator[Other]:
+            for fewer in range(1, count):
+                asked = _plural(phrase, fewer).replace(said, spoken_like(said, fewer))
+                yield Other(asked, _sentences(fewer), first_sentences(response, fewer))
 
         yield Constraint("sentences", found.start(), found.end(), _sentences(count), others)
 
@@ -55,14 +54,15 @@ def _plural(phrase: str, count: int) -> str:
 def number_of_entries(instruction: str) -> Iterator[Constraint]:
     """A list of exactly so many entries: bullets, numbers, lines, or between commas."""
     for found in ENTRIES.finditer(instruction):
-        count = number_of(found[1])
+        place = 1 if found[1] else 2
+        count = number_of(found[place])
 
-        def others(response: str, said: str = found[1], count: int = count) -> Iterator[Other]:
+        def others(response: str, said: str = found[place], count: int = count) -> Iterator[Other]:
             for fewer in range(2, count):
                 yield Other(spoken_like(said, fewer), _entries(fewer), listed(response, fewer))
 
         if count > 2:
-            yield Constraint("entries", found.start(1), found.end(1), _entries(count), others)
+            yield Constraint("entries", found.start(place), found.end(place), _entries(count), others)
 
 
 def _entries(count: int):

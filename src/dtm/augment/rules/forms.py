@@ -44,7 +44,7 @@ def _json(text: str) -> str | None:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    one = list(value.values())[0] if isinstance(value, dict) and len(value) == 1 else None
+    one = next(iter(value.values())) if isinstance(value, dict) and len(value) == 1 else None
     return one if isinstance(one, str) and one else None
 
 
@@ -58,7 +58,8 @@ FORMS = (
     Form("parentheses", "in parentheses", r"(?:in|with|within|inside|between) (?:parentheses|round brackets)",
          "({})".format, _between("(", ")")),
     Form("quotation marks", "in double quotation marks",
-         r"(?:in|with|within|inside|between) (?:double )?(?:quotation marks|quotes)", '"{}"'.format, _between('"', '"')),
+         r"(?:in|with|within|inside|between) (?:double )?(?:quotation marks|quotes)",
+         '"{}"'.format, _between('"', '"')),
     Form("stars", "between two stars", r"between two (?:stars|asterisks)", "*{}*".format, _between("*", "*")),
     Form("twice", "twice, with a slash between", r"twice, with a slash between", "{0}/{0}".format, _twice),
 )  # fmt: skip

@@ -67,4 +67,6 @@ def _rare(response: str) -> list[str]:
     counts = Counter(
         word for one in sentences for word in {word.lower() for word in re.findall(r"[^\W\d_]+", one)}
     )
-    return sorted(word for word, count in counts.items() if count == 1 and len(word) >= LEAST) if len(sentences) > 1 else []  # fmt: skip
+    if len(sentences) < 2:
+        return []
+    return sorted(word for word, count in counts.items() if count == 1 and len(word) >= LEAST)

@@ -9,7 +9,8 @@ from dtm.augment.rules.constraints import Constraint, Other, rule
 from dtm.foundations.instructions.words import is_in
 
 LANGUAGES = {"English": "en", "French": "fr", "German": "de", "Spanish": "es", "Italian": "it", "Portuguese": "pt",
-             "Dutch": "nl", "Russian": "ru", "Japanese": "ja", "Korean": "ko", "Hindi": "hi", "Arabic": "ar"}  # fmt: skip
+             "Dutch": "nl", "Russian": "ru", "Japanese": "ja", "Korean": "ko", "Hindi": "hi",
+             "Arabic": "ar"}  # fmt: skip
 NAMED = re.compile(
     rf"\b(?:in|into|to) ({'|'.join(LANGUAGES)})\b(?! (?:word|history|literature|law|class|culture))"
 )

@@ -36,7 +36,8 @@ TASKS = (
     Task("Write these words as a JSON list", json.dumps, rf"(?:Write|Give|Put) {THESE} as a JSON list"),
 )  # fmt: skip
 FIRST = r"Write (?:exactly |only )?the first (\d+|two|three|four) words of"
-LEADS = re.compile(rf"(?P<lead>{'|'.join([*(task.pattern for task in TASKS), FIRST])}): ?(?P<words>[^\n]+)", re.IGNORECASE)  # fmt: skip
+LEAD = "|".join([*(task.pattern for task in TASKS), FIRST])
+LEADS = re.compile(rf"(?P<lead>{LEAD}): ?(?P<words>[^\n]+)", re.IGNORECASE)
 
 
 def first(count: int) -> Task:

@@ -1,7 +1,7 @@
 """What a response says in the end: text compared, numbers read, and a registry of extractors.
 
-An extractor is a function `(response, *, settings) -> text | None` of kind `answer`: the final answer in the one form in
-which two equal answers are equal texts, or None where the response holds none.
+An extractor is a function `(response, *, settings) -> text | None` of kind `answer`: the final answer in the one form
+in which two equal answers are equal texts, or None where the response holds none.
 """
 
 from dtm.foundations.answers import extracting  # noqa: F401 - registers the extractors

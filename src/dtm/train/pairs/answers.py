@@ -21,7 +21,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Question:
-    """The row's own answer, the sampled ones in the order of the tries, and those asked for without a chain of thought."""
+    """The row's own answer, the sampled ones in the order of the tries, and those without a chain of thought."""
 
     gold: Answer
     paths: tuple[Answer, ...]

@@ -1,11 +1,11 @@
 """Sampled paths with the right final answer against those with a wrong one.
 
 Wang, Li, Lu: "Self-training with direct preference optimization improves chain-of-thought reasoning" (DPO-ST),
-arXiv:2407.18248: the row's own rationale is always among the chosen, near-duplicates by token Jaccard 0.7 are dropped, a
-question without a wrong path gives no pair, and the 3 least similar pairs of a question are kept.
+arXiv:2407.18248: the row's own rationale is always among the chosen, near-duplicates by token Jaccard 0.7 are dropped,
+a question without a wrong path gives no pair, and the 3 least similar pairs of a question are kept.
 
-For Self-Refine Instruction-Tuning (arXiv:2405.00402) this rule is a guess, the documented one: its text was not at hand,
-and what is known of it is that ground truth decides. `cot_vs_direct` is the other recollection.
+For Self-Refine Instruction-Tuning (arXiv:2405.00402) this rule is a guess, the documented one: its text was not at
+hand, and what is known of it is that ground truth decides. `cot_vs_direct` is the other recollection.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A chain of thought that reaches the target against the model's own answer without one.
 
-A recollection of Self-Refine Instruction-Tuning, arXiv:2405.00402, not checked against its text: chosen is the model's
-chain-of-thought answer where it holds the target, else the teacher's (the row's own); rejected is what the model answers
-directly. The model is asked once more for that, by `sample.direct`.
+A recollection of Self-Refine Instruction-Tuning, arXiv:2405.00402, not checked against its text: chosen is the
+model's chain-of-thought answer where it holds the target, else the teacher's (the row's own); rejected is what the
+model answers directly. The model is asked once more for that, by `sample.direct`.
 """
 
 from __future__ import annotations
