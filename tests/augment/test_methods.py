@@ -57,7 +57,9 @@ def test_the_same_seed_gives_the_same_variants_whatever_stands_beside_a_row():
     alone = augment(examples(BRACKETS), variants=2).rows
     beside = augment(examples(BRACKETS, ("Name three fruits.", "fig, pear, plum")), variants=2).rows
     assert [row["id"] for row in alone] == [row["id"] for row in beside if row["source"] == "s0"]
-    assert [row["id"] for row in alone] != [row["id"] for row in augment(examples(BRACKETS), seed=1, variants=2).rows]
+    assert [row["id"] for row in alone] != [
+        row["id"] for row in augment(examples(BRACKETS), seed=1, variants=2).rows
+    ]
 
 
 def test_what_cannot_be_used_goes_aside_with_its_reason():
@@ -93,7 +95,9 @@ def test_instructions_without_a_constraint_may_get_one():
 
 
 def test_sources_can_be_named():
-    assert {row["source"] for row in augment(examples(BRACKETS, BRACKETS[::1]), sources=["s1"]).rows} <= {"s1"}
+    assert {row["source"] for row in augment(examples(BRACKETS, BRACKETS[::1]), sources=["s1"]).rows} <= {
+        "s1"
+    }
 
 
 def test_paraphrases_ask_for_the_same():
@@ -118,12 +122,19 @@ def test_exports_prefer_each_instructions_own_response(tmp_path):
     sft, dpo, kto = ([json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
                      for name in ("sft", "dpo", "kto"))  # fmt: skip
     assert len(sft) == 4
-    pairs = {(row["prompt"][-1]["content"], row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in dpo}
+    pairs = {
+        (row["prompt"][-1]["content"], row["chosen"][0]["content"], row["rejected"][0]["content"])
+        for row in dpo
+    }
     (variant,) = [row for row in made.rows if row["source"] == "s0"]
     (attached,) = [row for row in made.rows if row["source"] == "s1"]
     asked, said = (message["content"] for message in variant["messages"][1:])
     more, formed = (message["content"] for message in attached["messages"][1:])
-    assert pairs == {(*BRACKETS, said), (asked, said, BRACKETS[1]), (more, formed, "It is 3.")}  # x is content with y'
+    assert pairs == {
+        (*BRACKETS, said),
+        (asked, said, BRACKETS[1]),
+        (more, formed, "It is 3."),
+    }  # x is content with y'
     assert len(list(contrasts(parents, made.rows))) == 3
     assert [row["label"] for row in kto] == [True] * 4 + [False] * 3
     assert {(row["prompt"][-1]["content"], row["completion"][0]["content"]) for row in kto if not row["label"]} == {
@@ -139,7 +150,9 @@ def test_every_form_of_the_testbed_is_understood(seed):
     ground = Ground(world, split_facts(world, seed).taught, seed)
     rows = []
     for _ in range(300):
-        draft = SOURCES["formatting"].write(ground, random, Habits(0, Random(0)), SOURCES["formatting"].settings)
+        draft = SOURCES["formatting"].write(
+            ground, random, Habits(0, Random(0)), SOURCES["formatting"].settings
+        )
         rows.append([message["content"] for message in draft.fields["messages"][1:]])
     made = augment(examples(*rows), variants=1)
     assert made.reasons == {}

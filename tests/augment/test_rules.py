@@ -25,7 +25,8 @@ CASES = [
     ("Wrap your entire response with double quotation marks.", '"All of it."', "form",
      [("in square brackets", "[All of it.]")]),
     ("Sort the following words alphabetically: pear, apple, fig", "apple fig pear", "word_list",
-     [("Write these words in reverse order", "fig apple pear"), ("Join these words with vertical bars", "pear|apple|fig")]),
+     [("Write these words in reverse order", "fig apple pear"),
+      ("Join these words with vertical bars", "pear|apple|fig")]),
     ("Write exactly the first 2 words of: one two three four", "one two", "word_list",
      [("Write exactly the first 3 words of", "one two three"), ("Write exactly the last word of", "four")]),
     ("Describe cats in three sentences.", THREE, "sentences",
@@ -33,7 +34,8 @@ CASES = [
     ("List 3 fruits.", BULLETS, "entries", [("2", "Here you are:\n- apples\n- pears")]),
     ("Name three fruits.", "apples, pears, plums", "entries", [("two", "apples, pears")]),
     ("Explain it in at least 8 words.", THREE, "words", [("at most 7 words", "Cats sleep a lot.")]),
-    ("Explain it in no more than 20 words.", THREE, "words", [("at most 10 words", "Cats sleep a lot. They hunt at night.")]),
+    ("Explain it in no more than 20 words.", THREE, "words",
+     [("at most 10 words", "Cats sleep a lot. They hunt at night.")]),
     ('Write about cats and include the word "night".', THREE, "include",
      [('do not use the word "night"', "Cats sleep a lot. People like them.")]),
     ('Write about cats. Do not use the word "dog".', THREE, "exclude",
@@ -51,7 +53,9 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("instruction", "response", "rule", "wanted"), CASES, ids=[case[0][:40] for case in CASES])
+@pytest.mark.parametrize(
+    ("instruction", "response", "rule", "wanted"), CASES, ids=[case[0][:40] for case in CASES]
+)
 def test_a_constraint_is_found_and_others_stand_in_its_place(instruction, response, rule, wanted):
     (one,) = [one for one in find(instruction) if one.rule == rule]
     assert one.follows(response)

@@ -57,17 +57,23 @@ def test_contrast_compares_each_response_under_either_prompt(run, reference):
     assert len(item["loglikelihoods"]) == 4
     own, other = (scored[0] > scored[1]), (scored[2] > scored[3])
     assert item["metrics"] == {"contrast": (own + other) / 2, "contrast_both": int(own and other)}
-    assert [a > b for a, b in zip(item["loglikelihoods"][::2], item["loglikelihoods"][1::2], strict=True)] == [own, other]
+    assert [
+        a > b for a, b in zip(item["loglikelihoods"][::2], item["loglikelihoods"][1::2], strict=True)
+    ] == [own, other]
 
 
 def test_a_contrast_is_right_where_it_should_be(write, tmp_path):
     task = task_of(write, tmp_path, [ROW], kind="pair_contrast")
     item = task.items[0]
-    asked = [arguments for arguments in LocalTask(task).arguments(item, None)]
+    asked = list(LocalTask(task).arguments(item, None))
     assert asked == [(ROW["context"], " LIMA"), (ROW["context"], " lima"), (ROW["other_context"], " lima"),
                      (ROW["other_context"], " LIMA")]  # fmt: skip
     scores = LocalTask(task).process_results
-    for values, expected in (((-1, -2, -1, -2), (1, 1)), ((-1, -2, -2, -1), (0.5, 0)), ((-2, -1, -2, -1), (0, 0))):
+    for values, expected in (
+        ((-1, -2, -1, -2), (1, 1)),
+        ((-1, -2, -2, -1), (0.5, 0)),
+        ((-2, -1, -2, -1), (0, 0)),
+    ):
         found = scores(item, [(value, False) for value in values])
         assert (found["contrast"], found["contrast_both"]) == expected
 

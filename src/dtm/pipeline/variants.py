@@ -108,8 +108,10 @@ def contrast(file: Path, claim: Claim) -> dict[str, Any]:
         raise DataError("no variant contradicts its row, so there is nothing to prefer", where="augment")
     pairs = [_pair(asked, other, number) for number, (asked, other, _) in enumerate(found)]
     under_old = sum(side == SEED for _, _, side in found)
-    reasons = {"the new response follows the old instruction as well": len(variants) - under_old,
-               "the old response follows the new instruction as well": len(variants) - len(found) + under_old}  # fmt: skip
+    reasons = {
+        "the new response follows the old instruction as well": len(variants) - under_old,
+        "the old response follows the new instruction as well": len(variants) - len(found) + under_old,
+    }
     told = {"questions": len({row["parent"] for row in variants}), "made": len(pairs),
             "paired": len({row["family"] for row, _, _ in found}),
             "reasons": {reason: count for reason, count in reasons.items() if count}}  # fmt: skip

@@ -19,8 +19,8 @@ def card(job: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
              "tags": ["dpo", "dtm"]}  # fmt: skip
     head = yaml.safe_dump(front, sort_keys=True).rstrip()
     lines = ["---", head, "---", "", f"# {job['name']}", "",
-             f"Trained by disperse-then-merge (`dtm`) on {found['pairs']:,} preference pairs for "
-             f"{facts['steps']:,} steps of DPO, from a model tuned from `{job['base_name']}`, which is also the reference.", ""]  # fmt: skip
+             f"Trained by disperse-then-merge (`dtm`) on {found['pairs']:,} preference pairs for {facts['steps']:,} "
+             f"steps of DPO, from a model tuned from `{job['base_name']}`, which is the reference.", ""]  # fmt: skip
     if job.get("swapped"):
         lines += [f"A control: the labels of {len(job['swapped']):,} pairs were exchanged.", ""]
     told = {name: value for name, value in (job.get("yield") or {}).items() if isinstance(value, int)}

@@ -13,9 +13,10 @@ SENTENCES = re.compile(
     rf"\b(?:in|with|of|use|using|write)(?: exactly| just| only)? ({NUMBER}) sentences?\b", re.IGNORECASE
 )
 UNITS = "sentence|word|paragraph|character|letter|line|time|second|minute|hour|day|week|month|year"
+VERBS = "list|name|give(?: me)?|suggest|provide|write|create|describe|mention|identify|offer"
 ENTRIES = re.compile(
-    rf"\b(?:list|name|give(?: me)?|suggest|provide|write|create|describe|mention|identify|offer)(?: exactly| just| only)? "
-    rf"({NUMBER}) (?!(?:{UNITS})s?\b)[a-z]|\b(?:in|with|as|using) (?:exactly )?({NUMBER}) (?:bullet points|bullets|items)\b",
+    rf"\b(?:{VERBS})(?: exactly| just| only)? ({NUMBER}) (?!(?:{UNITS})s?\b)[a-z]"
+    rf"|\b(?:in|with|as|using) (?:exactly )?({NUMBER}) (?:bullet points|bullets|items)\b",
     re.IGNORECASE,
 )
 AT_MOST = r"at most|no more than|not more than|up to|a maximum of"
