@@ -118,7 +118,7 @@ def _rendered_trainer() -> type:
     """DPOTrainer for pairs that are tokens already."""
     from trl import DPOTrainer
 
-    class RenderedTrainer(DPOTrainer):  # type: ignore[misc]
+    class RenderedTrainer(DPOTrainer):
         def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
             return dataset
 

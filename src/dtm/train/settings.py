@@ -98,7 +98,7 @@ def check_settings(
 
 
 def check_names(
-    args: Mapping[str, Any], owner: str, reserved: Mapping[str, str], where: Callable[[str], object]
+    args: Mapping[str, Any], owner: str, reserved: Mapping[str, str], where: Callable[[str], str]
 ) -> list[DtmError]:
     """Names and plain types against a config class; those that are ours to set are refused."""
     known, errors = settings_of(owner), list[DtmError]()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 
-from dtm.augment.rules.constraints import NUMBER, Constraint, Other, number_of, rule, spoken_like
+from dtm.augment.rules.constraints import NUMBER, Check, Constraint, Other, number_of, rule, spoken_like
 from dtm.augment.rules.texts import entries, first_sentences, listed, split_sentences
 from dtm.foundations.instructions.words import words
 
@@ -42,7 +43,7 @@ def number_of_sentences(instruction: str) -> Iterator[Constraint]:
         yield Constraint("sentences", found.start(), found.end(), _sentences(count), others)
 
 
-def _sentences(count: int):
+def _sentences(count: int) -> Check:
     return lambda text: len(split_sentences(text)) == count
 
 
@@ -66,7 +67,7 @@ def number_of_entries(instruction: str) -> Iterator[Constraint]:
             yield Constraint("entries", found.start(place), found.end(place), _entries(count), others)
 
 
-def _entries(count: int):
+def _entries(count: int) -> Check:
     return lambda text: len(entries(text)) == count
 
 
@@ -77,21 +78,19 @@ def number_of_words(instruction: str) -> Iterator[Constraint]:
         how, count = found["how"].lower(), int(found["number"])
         least = count if how == "at least" else count + 1 if how == "more than" else None
         most = None if least else count - 1 if how in ("fewer than", "less than", "under") else count
-        yield Constraint(
-            "words", found.start(), found.end(),
-            _words(least, most), lambda response, least=least, count=count: _shorter(response, least, count),
-        )  # fmt: skip
+        others = partial(_shorter, least=least, count=count)
+        yield Constraint("words", found.start(), found.end(), _words(least, most), others)
 
 
-def _words(least: int | None, most: int | None):
+def _words(least: int | None, most: int | None) -> Check:
     return lambda text: (least or 0) <= len(words(text)) and (most is None or len(words(text)) <= most)
 
 
-def _shorter(response: str, least: int | None, count: int) -> Iterator[Other]:
+def _shorter(response: str, *, least: int | None, count: int) -> Iterator[Other]:
     """As many leading sentences as stay below what was asked for, or below what was written."""
     sentences = split_sentences(response)
     for kept in range(len(sentences) - 1, 0, -1):
-        text = first_sentences(response, kept)
+        text = first_sentences(response, kept) or ""
         limit = count - 1 if least else -(-len(words(text)) // 5) * 5
         if len(words(text)) <= limit < len(words(response)):
             yield Other(f"at most {limit} words", _words(None, limit), text)

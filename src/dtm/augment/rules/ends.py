@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from dtm.augment.rules.constraints import QUOTED, Constraint, Other, rule
+from dtm.augment.rules.constraints import QUOTED, Check, Constraint, Other, rule
 
 WHAT = r"(?: (?:your|the|its) (?:entire )?(?:response|answer|reply|text|letter|email|story|poem|message))?"
 PHRASE = r"(?: (?:the|this) (?:exact )?(?:phrase|words|word|sentence))?:?"
@@ -25,9 +25,9 @@ def ending(instruction: str) -> Iterator[Constraint]:
         def others(response: str, phrase: str = phrase) -> Iterator[Other]:
             for other in LAST:
                 if other != phrase:
-                    yield Other(other, _ends(other), response.rstrip()[: -len(phrase)] + other)
+                    yield Other(other, ends(other), response.rstrip()[: -len(phrase)] + other)
 
-        yield Constraint("ending", found.start(1), found.end(1), _ends(phrase), others)
+        yield Constraint("ending", found.start(1), found.end(1), ends(phrase), others)
 
 
 @rule("beginning")
@@ -56,15 +56,16 @@ def postscript(instruction: str) -> Iterator[Constraint]:
         yield Constraint("postscript", found.start(), found.end(), _marked(mark), others)
 
 
-def _ends(phrase: str):
+def ends(phrase: str) -> Check:
+    """Whether a text ends with that phrase."""
     return lambda text: text.rstrip().endswith(phrase)
 
 
-def _begins(phrase: str):
+def _begins(phrase: str) -> Check:
     return lambda text: text.lstrip().startswith(phrase)
 
 
-def _marked(mark: str):
+def _marked(mark: str) -> Check:
     return lambda text: _pattern(mark).search(text) is not None
 
 

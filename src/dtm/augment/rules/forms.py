@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from dtm.augment.rules.constraints import Constraint, Other, cased_like, rule
+from dtm.augment.rules.constraints import Check, Constraint, Other, cased_like, rule
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,11 @@ def _constraint(one: Form, said: str, start: int) -> Constraint:
                 continue
             written = other.write(content)
             if other.read(written) is not None and one.read(written) is None:
-                yield Other(
-                    cased_like(said, other.asked),
-                    lambda text, other=other: other.read(text) is not None,
-                    written,
-                )  # type: ignore[misc]
+                yield Other(cased_like(said, other.asked), has(other), written)
 
-    return Constraint("form", start, start + len(said), lambda text: one.read(text) is not None, others)
+    return Constraint("form", start, start + len(said), has(one), others)
+
+
+def has(one: Form) -> Check:
+    """Whether a text has that form."""
+    return lambda text: one.read(text) is not None

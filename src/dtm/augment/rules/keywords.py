@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from dtm.augment.rules.constraints import QUOTED, Constraint, Other, cased_like, rule
+from dtm.augment.rules.constraints import QUOTED, Check, Constraint, Other, cased_like, rule
 from dtm.augment.rules.texts import split_sentences, without
 
 INCLUDE = re.compile(
@@ -49,11 +49,11 @@ def exclude(instruction: str) -> Iterator[Constraint]:
         yield Constraint("exclude", found.start(), found.end(), _lacks(word), others)
 
 
-def _holds(word: str):
+def _holds(word: str) -> Check:
     return lambda text: _pattern(word).search(text) is not None
 
 
-def _lacks(word: str):
+def _lacks(word: str) -> Check:
     return lambda text: _pattern(word).search(text) is None
 
 

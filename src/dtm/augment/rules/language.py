@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from dtm.augment.rules.constraints import Constraint, Other, rule
+from dtm.augment.rules.constraints import Check, Constraint, Other, rule
 from dtm.foundations.instructions.words import is_in
 
 LANGUAGES = {"English": "en", "French": "fr", "German": "de", "Spanish": "es", "Italian": "it", "Portuguese": "pt",
@@ -25,12 +25,10 @@ def language(instruction: str) -> Iterator[Constraint]:
         def others(response: str, name: str = name) -> Iterator[Other]:
             for other, code in LANGUAGES.items():
                 if other != name:
-                    yield Other(other, lambda text, code=code: is_in(text, code), None)  # type: ignore[misc]
+                    yield Other(other, _is_in(code), None)
 
-        yield Constraint(
-            "language",
-            found.start(1),
-            found.end(1),
-            lambda text, name=name: is_in(text, LANGUAGES[name]),
-            others,
-        )  # type: ignore[misc]
+        yield Constraint("language", found.start(1), found.end(1), _is_in(LANGUAGES[name]), others)
+
+
+def _is_in(code: str) -> Check:
+    return lambda text: is_in(text, code)
