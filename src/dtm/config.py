@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from dtm.foundations.errors import ConfigError, DtmError, several
+from dtm.foundations.llm.settings import LLM
 from dtm.foundations.yaml import Document, assign, load
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
@@ -188,6 +189,7 @@ class Config(Section):
     merge: Merge = Merge()
     evaluate: Evaluate = Evaluate()
     launch: Launch = Launch()
+    llm: LLM | None = None
     seed: int = Field(default=0, ge=0)
     output_dir: str
     store: str | None = None

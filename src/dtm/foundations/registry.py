@@ -35,6 +35,8 @@ KINDS = (
     "template",
     "task",
     "instruction",
+    "rules",
+    "scorer",
 )
 
 

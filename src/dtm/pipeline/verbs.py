@@ -46,6 +46,7 @@ class Run:
     portions: list[Rows] = field(default_factory=list)
     submodels: list[Model] = field(default_factory=list)
     choices: list[dict[str, Any]] = field(default_factory=list)
+    meter: Any = None  # what language models were asked for in this run, under its caps
     _base: Model | None = None
 
     @property
