@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar, get_args
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from dtm.foundations.errors import ConfigError, DtmError, several
+from dtm.foundations.llm.settings import LLM
 from dtm.foundations.yaml import Document, assign, load
 from dtm.sections import Augment, Named, Pair, Prefer, Sample, Section
 
@@ -176,6 +177,7 @@ class Config(Section):
     prefer: Prefer = Prefer()
     evaluate: Evaluate = Evaluate()
     launch: Launch = Launch()
+    llm: LLM | None = None
     seed: int = Field(default=0, ge=0)
     output_dir: str
     store: str | None = None

@@ -38,6 +38,8 @@ KINDS = (
     "answer",
     "pair",
     "constraint",
+    "rules",
+    "scorer",
 )
 
 

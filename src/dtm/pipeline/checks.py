@@ -21,6 +21,7 @@ from dtm.foundations.errors import ConfigError, DtmError, MissingInput, several
 from dtm.foundations.models import Located, locate
 from dtm.foundations.registry import Bound, registry, unknown
 from dtm.pipeline.check_disperse import check_disperse
+from dtm.pipeline.check_llm import check_llm
 from dtm.pipeline.check_preference import Preference, check_preferring
 from dtm.pipeline.check_recipe import check_recipes
 from dtm.pipeline.check_search import check_search
@@ -86,6 +87,7 @@ def check(file: RunFile) -> Checked:
     attempt(lambda: choose_template(_template(file), None, where=file.where("chat.template")))
     disperse = attempt(lambda: _bind("disperse", config.disperse, file))
     errors += check_disperse(file, disperse)
+    errors += check_llm(file)
     merge = attempt(lambda: _bind("merge", config.merge, file))
     attempt(lambda: _check_merge(file, merge))
     attempt(lambda: _check_model(file))

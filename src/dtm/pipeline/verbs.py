@@ -17,9 +17,10 @@ from dtm.foundations.registry import registry
 from dtm.foundations.seeds import derive
 from dtm.foundations.store import Step
 from dtm.foundations.types import Model
-from dtm.pipeline import augmenting, building, choosing, evaluating, joining, preferring, signalling, training
+from dtm.pipeline import building, choosing, evaluating, joining, signalling, training
 from dtm.pipeline.checks import Checked
 from dtm.pipeline.contamination import measure_overlap, to_drop
+from dtm.pipeline.preference_verbs import PreferenceVerbs
 from dtm.pipeline.rows import Rows, model_digest, rows_of
 from dtm.pipeline.steps import Steps
 from dtm.pipeline.training import Training
@@ -31,7 +32,7 @@ class Stopped(Exception):
 
 
 @dataclass
-class Run:
+class Run(PreferenceVerbs):
     """One run: what was checked, how steps are done, and what they made.
 
     `making` is the name of the recipe that calls the verbs; `choices` are those made on dev, in order.
@@ -49,6 +50,7 @@ class Run:
     augmented: list[dict[str, Any]] = field(default_factory=list)
     yields: list[dict[str, Any]] = field(default_factory=list)
     preferences: list[dict[str, Any]] = field(default_factory=list)
+    meter: Any = None  # what language models were asked for in this run, under its caps
     _base: Model | None = None
 
     @property
@@ -115,27 +117,6 @@ class Run:
         if rendered.facts["dev"]["rows"]:
             self.dev = rows_of("dev", rendered, "dev.arrow", rendered.facts["dev"])
         return rows_of("train", rendered, "train.arrow", rendered.facts["train"])
-
-    def augment(
-        self, section: Any, examples: Rows, *, method: str | None = None, most: int | None = None
-    ) -> augmenting.Augmented:
-        """The examples with new rows made of them, by a section such as `config.augment`, at most so many.
-
-        Another `method` takes those of the section's settings that it has.
-        """
-        return augmenting.augment(self, section, examples, method or section.method, most)
-
-    def set_aside(self, examples: Rows, share: float) -> tuple[Rows, Rows]:
-        """The examples in two, families whole: the rest, and a share of them."""
-        return augmenting.set_aside(self, examples, share)
-
-    def with_more(self, examples: Rows, more: Rows, count: int) -> Rows:
-        """The examples, and so many of other ones."""
-        return augmenting.with_more(self, examples, more, count)
-
-    def contrast(self, augmented: augmenting.Augmented) -> preferring.Pairs:
-        """Pairs of a row's response and that of its variant, each preferred under its own instruction."""
-        return augmenting.contrast(self, augmented)
 
     def disperse(self, section: Any, examples: Rows) -> list[Rows]:
         """K portions of the examples."""
@@ -224,28 +205,6 @@ class Run:
         """How far the model is from the run's base: the Euclidean norm over all weights, in fp64."""
         self._stop_after("train")
         return joining.update_norm(self, model)
-
-    def sample(self, section: Any, model: Model, examples: Rows) -> preferring.Rollouts:
-        """What the model answers to the examples' questions, several times each, by `config.sample` or the like."""
-        self._stop_after("train")
-        return preferring.sample(self, section, model, examples)
-
-    def pair(self, section: Any, rollouts: preferring.Rollouts) -> preferring.Pairs:
-        """Pairs of answers, one preferred to the other, by a section such as `config.pair`."""
-        return preferring.pair(self, section, rollouts)
-
-    def chosen(self, pairs: preferring.Pairs) -> Rows:
-        """The distinct preferred answers, as rows to train on."""
-        return preferring.chosen(self, pairs)
-
-    def in_place(self, pairs: preferring.Pairs, rows: Rows) -> Any:
-        """A section for `train`: fine-tuning on the rows that costs what sampling and the preference step cost."""
-        return preferring.in_place(self, pairs, rows)
-
-    def prefer(self, model: Model, pairs: preferring.Pairs, *, name: str, shuffled: bool = False) -> Model:
-        """The model after DPO on the pairs by `config.prefer`, itself the reference; `shuffled` is a control."""
-        self._stop_after("train")
-        return preferring.prefer(self, model, pairs, name, shuffled)
 
     def ensemble(self, models: Sequence[Model], *, name: str) -> Model:
         """What answers with the mean of the models' next-token probabilities: it has no weights, only `parts`."""
