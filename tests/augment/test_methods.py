@@ -7,6 +7,7 @@ import json
 import pyarrow as pa
 import pytest
 
+import dtm.augment  # noqa: F401 - registers the methods
 from dtm.augment.exporting import contrasts, export
 from dtm.foundations.registry import registry
 from dtm.foundations.types import SCHEMA, Examples, canonical_id
@@ -28,9 +29,12 @@ def examples(*rows):
 
 
 def augment(rows, method="demorecon", seed=0, **settings):
-    import dtm.augment  # noqa: F401
-
     return registry("augment").bind(method, settings)(rows, None, seed)
+
+
+def augment_by(rows, generate, **settings):
+    """demorecon by whoever answers."""
+    return registry("augment").bind("demorecon", settings)(rows, generate, 0)
 
 
 BRACKETS = ("Name the capital of Peru in square brackets.", "[Lima]")

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import dtm.augment.rules  # noqa: F401 - registers the rules
+from dtm.augment.asked import asked_variants
 from dtm.augment.attaching import attachable
 from dtm.augment.rows import Augmented, Row, asked, child, seeds
 from dtm.augment.rules.constraints import Constraint, Other, find
@@ -27,15 +28,21 @@ def demorecon(
     generate: Any,
     seed: int,
     *,
+    by: Literal["rules", "llm"] = "rules",
     variants: Count = 3,
     attach: Fraction = 0.0,
+    response: Literal["edited", "fresh"] = "edited",
     sources: list[str] | None = None,
 ) -> Augmented:
-    """Up to so many variants of each instruction with a checkable constraint, which one of its constraints tells apart.
+    """Up to so many variants of each instruction, each told apart by one of its constraints.
 
-    `attach` is the share of the other instructions that get a constraint, and their response its form. A variant
-    counts only if its response follows it, and if the row's own response followed the row's instruction.
+    By rules: of instructions with a checkable constraint; `attach` is the share of the others that get one, and their
+    response its form. A variant counts only if its response follows it, and if the row's own response followed the
+    row's instruction. By a model, `llm:` of the run file: of any instruction, answered by an edit of the old response
+    or afresh.
     """
+    if by == "llm":
+        return asked_variants(examples, generate, variants=variants, response=response, sources=sources)
     made = Augmented()
     known = set(examples.column("id"))
     for row in seeds(examples, sources):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from dtm.foundations.llm import Cache, Meter, Reply, Request, generate
 from dtm.foundations.registry import registry
 from dtm.foundations.seeds import derive
 from dtm.foundations.store import Artifact, Step
+from dtm.pipeline import asking as models
 from dtm.pipeline import building, variants
 from dtm.pipeline.preferring import Pairs, pairs_of
 from dtm.pipeline.rows import Rows, rows_of
@@ -37,15 +40,18 @@ def augment(run: Run, section: Augment, examples: Rows, method: str, most: int |
     rendering = {"max_length": run.checked.train.args["max_length"], "too_long": config.chat.too_long}
     inputs = {"examples": examples.digest,
               "tokenizer": building.tokenizer_digest(base.folder, run.steps.store.digests)}  # fmt: skip
-    step = Step("augment", {**bound.key, **rendering, "most": most}, inputs, seed)
-    label = method
+    label, asking = method, _Asking(run, method) if bound.settings.get("by") == "llm" else None
+    settings = {**bound.key, **rendering, "most": most, **({"llm": asking.identity} if asking else {})}
+    numerics = run.checked.numerics if asking and asking.llm.kind == "hf" else {}
+    step = Step("augment", settings, inputs, seed, numerics)
     counts = {"rows": examples.count, "tokens": examples.tokens, "trained_tokens": examples.trained_tokens}
     guessed = {name: value * (1 + GUESSED) for name, value in counts.items()}
     artifact = run.steps.make(
         label, f"new rows of {examples.count:,}", step,
-        lambda claim: variants.augment(bound, examples.open(), base.folder, rendering, seed, most, claim,
+        lambda claim: variants.augment(bound, asking, examples.open(), base.folder, rendering, seed, most, claim,
                                        run.progress(label)),
-        heavy=not examples.file.exists(), needs={**guessed, "made": examples.count * GUESSED},
+        heavy=asking is not None or not examples.file.exists(),
+        needs={**guessed, "made": examples.count * GUESSED, **(asking.needs if asking else {})},
     )  # fmt: skip
     if not artifact.pending:
         run.augmented.append({"for": run.making, "method": method, **artifact.facts["told"]})
@@ -53,6 +59,34 @@ def augment(run: Run, section: Augment, examples: Rows, method: str, most: int |
     return Augmented(
         rows_of(label, artifact, "train.arrow", artifact.facts), artifact, artifact.facts["made"]
     )
+
+
+class _Asking:
+    """`generate` for a method: the run's language model, its cache and its caps; counts what came of it."""
+
+    needs = {"llm": "one question a row, and one a variant"}
+
+    def __init__(self, run: Run, label: str) -> None:
+        self.run, self.label, self.llm = run, label, models.section(run)
+        self.backend, self.replies = models.backend_of(run), list[Reply]()
+        run.meter = run.meter or Meter(self.llm)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return dict(self.backend.identity)
+
+    def __call__(self, requests: Sequence[Request]) -> list[Reply]:
+        replies = generate(
+            requests, self.backend, self.llm, cache=Cache.of_store(self.run.steps.store.root), meter=self.run.meter,
+            progress=self.run.progress(self.label),
+            told=lambda needed: self.run.steps.display.note(f"{self.label}: {needed.words}"),
+        )  # fmt: skip
+        self.replies += replies
+        return replies
+
+    def close(self) -> dict[str, Any]:
+        self.backend.close()
+        return models.summary(self.replies, self.backend)
 
 
 def set_aside(run: Run, examples: Rows, share: float) -> tuple[Rows, Rows]:

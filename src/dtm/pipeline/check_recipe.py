@@ -34,7 +34,7 @@ def _bind(file: RunFile, key: str, recipe: Recipe) -> Bound:
 
     bound = registry("recipe").bind(recipe.method, recipe.own, where=where)
     errors = [*_dev(file, bound, where), *_overrides(file, bound, where), *_portion(file, bound, where),
-              *_backend(file, bound), *_wants(bound, where)]  # fmt: skip
+              *_backend(file, bound), *_wants(bound, where), *_asks(file, bound, where)]  # fmt: skip
     if errors:
         raise several(errors)
     return bound
@@ -91,6 +91,16 @@ def _wants(bound: Bound, where: Any) -> list[DtmError]:
         ConfigError(f"`{setting}: {value}` needs `{other}` above 0", where=where(setting))
         for setting, of in bound.method.properties.get("wants", {}).items() for value, other in of.items()
         if bound.settings[setting] == value and not bound.settings[other]
+    ]  # fmt: skip
+
+
+def _asks(file: RunFile, bound: Bound, where: Any) -> list[DtmError]:
+    """A setting with the value that the property `asks` names needs a language model."""
+    return [
+        ConfigError("this asks a language model, and there is none", where=where(setting),
+                    mend="Add `llm: {model: ..., base_url: ...}`")
+        for setting, value in bound.method.properties.get("asks", {}).items()
+        if bound.settings[setting] == value and file.config.llm is None
     ]  # fmt: skip
 
 

@@ -102,6 +102,7 @@ def check(file: RunFile) -> Checked:
     )
     errors += wrong
     augment = attempt(lambda: _bind("augment", config.augment, file))
+    attempt(lambda: _check_asked(file, augment))
     preference = attempt(lambda: check_preferring(file, sources))
     threads = attempt(lambda: _threads(file))
     attempt(lambda: _check_folder(file))
@@ -150,6 +151,13 @@ def _check_model(file: RunFile) -> None:
         if find_spec("bitsandbytes") is None:
             raise MissingInput("quantisation needs the package bitsandbytes", where=where("model.quantization"),
                                mend="Run `pip install bitsandbytes`, or leave it out")  # fmt: skip
+
+
+def _check_asked(file: RunFile, augment: Bound | None) -> None:
+    """Who is to ask a language model names one."""
+    if augment is not None and augment.settings.get("by") == "llm" and file.config.llm is None:
+        raise ConfigError("this asks a language model, and there is none", where=file.where("augment.by"),
+                          mend="Add `llm: {model: ..., base_url: ...}`, or set augment.by: rules")  # fmt: skip
 
 
 def _dev_where(file: RunFile) -> Callable[[str], object]:

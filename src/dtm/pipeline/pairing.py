@@ -51,7 +51,7 @@ def pair(rollouts: Path, preference: Preference, gold: str | None, claim: Claim)
     rows: list[Row] = []
     for number, (row, answers) in enumerate(_asked(rollouts)):
         told["questions"] += 1
-        target = _target(row, preference.extractor(row["source"]), gold)
+        target = target_of(row, preference.extractor(row["source"]), gold)
         if target is None:
             reasons["the gold holds no answer"] += 1
             continue
@@ -123,7 +123,7 @@ def _asked(folder: Path) -> Iterator[tuple[Row, list[Row]]]:
         yield row, answers.get(place, [])
 
 
-def _target(row: Row, extract: Bound, field: str | None) -> str | None:
+def target_of(row: Row, extract: Bound, field: str | None) -> str | None:
     """The right answer: read off the row's last turn, or off a field of what else its file said."""
     if field is None:
         return extract(row["gold"])

@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from dtm.foundations.types import Model
-from dtm.pipeline import augmenting, preferring
+from dtm.pipeline import augmenting, demonstrating, preferring
 from dtm.pipeline.rows import Rows
 
 
 class PreferenceVerbs:
     """What `verbs.Run` inherits; `self` is such a run."""
+
+    def demonstrate(self: Any, examples: Rows) -> Rows:
+        """The examples, answered by the run file's `llm:` wherever that reaches their own final answer."""
+        return demonstrating.demonstrate(self, examples)
 
     def sample(self: Any, section: Any, model: Model, examples: Rows) -> preferring.Rollouts:
         """What the model answers to the examples' questions, several times each, by `config.sample` or the like."""

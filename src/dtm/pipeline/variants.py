@@ -30,12 +30,18 @@ Row = dict[str, Any]
 
 
 def augment(
-    bound: Bound, examples: Examples, base: Path, rendering: dict[str, Any], seed: int, most: int | None, claim: Claim,
-    progress: Any,
+    bound: Bound, generate: Any, examples: Examples, base: Path, rendering: dict[str, Any], seed: int,
+    most: int | None, claim: Claim, progress: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """The new rows behind the old ones, at most `most` of them; raises DataError where there is none."""
+    """The new rows behind the old ones, at most `most` of them; `generate` asks a model, or is None.
+
+    Raises DataError where there is no new row.
+    """
     claim.empty()
-    made: Augmented = bound(examples, None, seed)
+    try:
+        made: Augmented = bound(examples, generate, seed)
+    finally:
+        llm = {"llm": generate.close()} if generate else {}
     rows = _rendered(made, base, rendering, progress)
     if most is not None and len(rows) > most:
         drawn = sorted(rows, key=lambda row: text_digest(f"{seed}/{row['id']}"))[:most]
@@ -58,7 +64,7 @@ def augment(
     told = {"seeds": len(parents), "made": len(rows), "invalid": len(made.invalid), "reasons": reasons,
             "kinds": _kinds(rows)}  # fmt: skip
     write_json(claim.output / "card.json", told)
-    return {**_counts(Examples(whole)), "made": len(rows), "told": told}
+    return {**_counts(Examples(whole)), "made": len(rows), "told": told, **llm}
 
 
 def set_aside(examples: Examples, share: float, seed: int, claim: Claim) -> dict[str, Any]:

@@ -19,17 +19,20 @@ from dtm.foundations.settings import Count
 from dtm.recipes.phases import Start, first_phase
 
 
-@registry("recipe").register("self_refine", paper="arXiv:2405.00402")
+@registry("recipe").register("self_refine", paper="arXiv:2405.00402", asks={"teacher": "llm"})
 def self_refine(
     run: Any,
     config: Any,
     *,
+    teacher: Literal["gold", "llm"] = "gold",
     start: Start = "vanilla_sft",
     refine: Literal["dpo", "shuffled", "chosen", "sft"] = "dpo",
     rounds: Count = 1,
 ) -> Any:
     """Fine-tune, sample, pair by ground truth, DPO from the tuned model; so many rounds of the last three."""
     examples = run.load(config.data)
+    if teacher == "llm":
+        examples = run.demonstrate(examples)
     model = first_phase(run, config, start, examples)
     for number in range(1, rounds + 1):
         pairs = run.pair(config.pair, run.sample(config.sample, model, examples))
