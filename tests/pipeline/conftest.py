@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from dtm.foundations.files import sha256, walk
+from dtm.foundations.launch import LocalLauncher
 from tests.tiny import tiny_model
 
 RUN = """
@@ -100,6 +101,13 @@ def dtm(
 def _python_path() -> list[str]:
     """Where this process looks for dtm, if it was told, so that the command under test is of the same tree."""
     return [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
+
+
+@pytest.fixture(scope="session")
+def kept_launcher():
+    """One worker for all tests that may share it: importing TRL takes ten seconds."""
+    with LocalLauncher(workers=1, threads=1) as one:
+        yield one
 
 
 @pytest.fixture(scope="session")

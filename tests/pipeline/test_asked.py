@@ -30,16 +30,21 @@ def answer(prompt):
 
 
 @pytest.fixture
-def started(folder, tmp_path):  # noqa: F811
+def started(folder, kept_launcher, tmp_path):  # noqa: F811
     """Run with an endpoint that answers so; returns a function of settings, and the server."""
     with Server([says(answer)]) as server:
-        asked = [f"llm={{model: m, base_url: '{server.url}'}}", f"output_dir={tmp_path}/run", f"store={tmp_path}/store",
-                 "evaluate.tasks=[]", "evaluate.heldout=false", "evaluate.models=[]"]  # fmt: skip
-        yield (
-            lambda *more, **options: run(folder / "run.yaml", [*asked, *more], quiet=True, **options),
-            server,
-            tmp_path,
-        )
+        places = [
+            f"output_dir={tmp_path}/run",
+            f"store={tmp_path}/store",
+            f"llm={{model: m, base_url: '{server.url}'}}",
+        ]
+        places += ["evaluate.tasks=[]", "evaluate.heldout=false", "evaluate.models=[]"]
+
+        def go(*more, **options):
+            settings = [*places, *more]
+            return run(folder / "run.yaml", settings, quiet=True, launcher=kept_launcher, **options)
+
+        yield go, server, tmp_path
 
 
 def test_variants_by_a_model_are_trained_on_and_asked_for_once(started):

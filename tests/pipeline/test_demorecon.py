@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import pytest
 
 from dtm.foundations.errors import DtmError
-from dtm.foundations.launch import LocalLauncher
 from dtm.foundations.types import Examples
 from dtm.pipeline import run
 from dtm.pipeline.pairing import read_pairs
@@ -59,19 +58,13 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def launcher():
-    with LocalLauncher(workers=1, threads=1) as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def recon(folder, launcher):
+def recon(folder, kept_launcher):
     """Run the recipe over one store with further settings."""
 
     def run_it(*settings):
         shutil.rmtree(folder / "run", ignore_errors=True)
         places = [f"output_dir={folder}/run", f"store={folder}/store"]
-        results = run(folder / "run.yaml", [*places, *settings], quiet=True, launcher=launcher)
+        results = run(folder / "run.yaml", [*places, *settings], quiet=True, launcher=kept_launcher)
         validate(results)
         return SimpleNamespace(
             all=results, folder=folder / "run", store=folder / "store", **results["results"]
@@ -186,7 +179,7 @@ def test_families_stay_together_when_rows_are_dispersed(recon):
         ),
     ],
 )
-def test_mistakes_are_told(folder, tmp_path, settings, message, launcher):
+def test_mistakes_are_told(folder, tmp_path, settings, message, kept_launcher):
     with pytest.raises(DtmError, match=message):
         run(folder / "run.yaml", [f"output_dir={tmp_path}/run", f"store={folder}/store", *settings], quiet=True,
-            launcher=launcher)  # fmt: skip
+            launcher=kept_launcher)  # fmt: skip

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +14,7 @@ from dtm.foundations.errors import DtmError
 from dtm.foundations.launch import LocalLauncher
 from dtm.pipeline import run
 from dtm.report import render, validate
-from tests.pipeline.conftest import RUN, dtm, events, write_run
+from tests.pipeline.conftest import RUN, write_run
 
 TEXT = (
     RUN.replace("method: kmeans, k: 2, dimensions: 8, on: both", "method: random, k: 2")
@@ -31,13 +33,7 @@ prefer: {args: {learning_rate: 1.0e-3, max_steps: 3, per_device_train_batch_size
 
 
 @pytest.fixture(scope="module")
-def launcher():
-    with LocalLauncher(workers=1, threads=1) as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def refine(launcher, inputs, tmp_path_factory):
+def refine(kept_launcher, inputs, tmp_path_factory):
     """Run self_refine over one store with further settings."""
     out = tmp_path_factory.mktemp("refine")
 
@@ -45,7 +41,10 @@ def refine(launcher, inputs, tmp_path_factory):
         shutil.rmtree(out / "run", ignore_errors=True)
         path = write_run(inputs, out, TEXT)
         results = run(
-            path, [f"output_dir={out}/run", f"store={out}/store", *settings], quiet=True, launcher=launcher
+            path,
+            [f"output_dir={out}/run", f"store={out}/store", *settings],
+            quiet=True,
+            launcher=kept_launcher,
         )
         validate(results)
         return SimpleNamespace(all=results, folder=out / "run", store=out / "store", **results["results"])
@@ -173,19 +172,24 @@ def test_mistakes_are_told_before_any_work(inputs, tmp_path, setting, message):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
-def test_a_kill_in_sampling_and_one_in_training_change_nothing(refine, inputs, tmp_path):
+def test_a_worker_killed_in_sampling_goes_on_where_it_was(refine, inputs, tmp_path, monkeypatch):
     expected = refine("sample.batch_size=3")
-    path = write_run(inputs, tmp_path, TEXT.replace("limit: 12", "limit: 12, batch_size: 3"))
-    shutil.copytree(expected.store, tmp_path / ".dtm-store")
-    for manifest in (tmp_path / ".dtm-store" / "objects").glob("*/manifest.json"):
-        if json.loads(manifest.read_text())["step"] in ("sample", "pair", "prefer"):
+    store = tmp_path / "store"
+    shutil.copytree(expected.store, store)
+    for manifest in (store / "objects").glob("*/manifest.json"):
+        if json.loads(manifest.read_text())["step"] in ("sample", "pair"):
             shutil.rmtree(manifest.parent)
-    for fault in ("dtm.evaluate.sampling:_kept:3", "dtm.train.callbacks:Watch.on_step_end:3"):
-        assert dtm("run", path, fault=fault, driver=True).returncode < 0
-    done = dtm("run", path)
-    assert done.returncode == 0, done.stderr
-    assert events(tmp_path)["self_refine-1"] == "done"
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert results["results"] == {**expected.all["results"]}
-    assert results["preference"] == expected.all["preference"]
+    faults = str(Path(__file__).parent / "faults")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([faults, os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("FAULT", "dtm.evaluate.sampling:draw:3")  # of four batches
+    places = [f"output_dir={tmp_path}/run", f"store={store}", "sample.batch_size=3"]
+    with LocalLauncher(workers=1, threads=1) as launcher:
+        results = run(write_run(inputs, tmp_path, TEXT), places, quiet=True, launcher=launcher)
+    told = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in told if line["event"] == "retry"] == ["vanilla_sft rollouts"]
+    redone = {stage["name"] for stage in results["stages"] if not stage["reused"]}
+    assert redone == {
+        "vanilla_sft rollouts",
+        "vanilla_sft pairs",
+    }  # the same bytes, so that what follows is reused
+    assert results["results"] == expected.all["results"]
