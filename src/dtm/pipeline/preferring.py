@@ -14,7 +14,7 @@ from dtm.foundations.seeds import derive, derive32
 from dtm.foundations.store import Artifact, Claim, Step
 from dtm.foundations.types import Model
 from dtm.pipeline import evaluating, pairing
-from dtm.pipeline.estimates import parameters, train_needs
+from dtm.pipeline.estimates import activations, parameters, train_needs
 from dtm.pipeline.rows import Rows, model_digest, rows_of
 from dtm.pipeline.steps import Work
 from dtm.sections import Pair, Sample
@@ -199,7 +199,8 @@ class _Preferring:
             raise ConfigError("no module of the base is named by target_modules",
                               where=self.run.checked.file.where("train.lora.target_modules"))  # fmt: skip
         epochs = needs["steps"] * self.settings.batch_size / self.pairs.count
-        needs = {**needs, "tokens": round(self.pairs.tokens * epochs)}
+        second = activations(start.folder, self.settings)  # a pair is two rows
+        needs = {**needs, "tokens": round(self.pairs.tokens * epochs), "memory": needs["memory"] + second}
         what = f"DPO on {self.pairs.count:,} pairs" + (", labels shuffled" if self.shuffled else "")
         return Work(
             self.name, what, self.step, PREFER, lambda claim: self.arguments(claim, needs["steps"]), needs
