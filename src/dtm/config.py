@@ -13,32 +13,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from dtm.foundations.errors import ConfigError, DtmError, several
+from dtm.foundations.llm.settings import LLM
 from dtm.foundations.yaml import Document, assign, load
+from dtm.sections import Augment, Named, Pair, Prefer, Sample, Section
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
-class Section(BaseModel):
-    """Keys that are checked strictly: an unknown one is an error."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class _Method(Section):
-    """A method's name, the settings that all methods share, and the method's own as extra keys."""
-
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-    method: str
-
-    @property
-    def own(self) -> dict[str, Any]:
-        return dict(self.model_extra or {})
-
-
-class Recipe(_Method):
+class Recipe(Named):
     """`recipe: NAME` or `recipe: {name: NAME, setting: value}`."""
 
     method: str = Field(alias="name")
@@ -76,7 +61,7 @@ class Replay(Section):
     rows: int | None = Field(default=None, ge=1)
 
 
-class Disperse(_Method):
+class Disperse(Named):
     """`embedder`, `on`, `dimensions`: for methods that work on embeddings; `gradients` for those on gradients.
 
     `k: auto` proposes the number of portions. `overlap`: each portion has rows of others as well, this share of its
@@ -126,7 +111,7 @@ class Statistics(Section):
     rows: int = Field(default=64, ge=1)
 
 
-class Merge(_Method):
+class Merge(Named):
     """`space: adapter` averages LoRA factors (the paper's release); `export: adapter` writes an adapter."""
 
     method: str = "linear"
@@ -208,11 +193,16 @@ class Config(Section):
     decontaminate: Decontaminate | None = None
     remove: str | None = None
     dev: Dev = Dev()
+    augment: Augment = Augment()
     disperse: Disperse = Disperse()
     train: Train = Train()
     merge: Merge = Merge()
+    sample: Sample = Sample()
+    pair: Pair = Pair()
+    prefer: Prefer = Prefer()
     evaluate: Evaluate = Evaluate()
     launch: Launch = Launch()
+    llm: LLM | None = None
     seed: int = Field(default=0, ge=0)
     output_dir: str
     store: str | None = None

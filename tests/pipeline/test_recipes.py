@@ -321,13 +321,15 @@ def test_a_plan_trains_nothing_and_adds_up(launcher, inputs, tmp_path, recipe):
     settings = [f"recipe={recipe}", f"output_dir={tmp_path}/run", f"store={tmp_path}/store"]
     if recipe == "wise_ft":
         settings[0] = "recipe={name: wise_ft, alpha: dev}"
+    if recipe == "demorecon":  # no row of these has a constraint
+        settings.append("augment.attach=1.0")
     plan = run(path, settings, dry_run=True, quiet=True, launcher=launcher)
     kinds = {row["kind"] for row in plan["steps"] if row["planned"]}
     assert {"train", "evaluate", "heldout"} <= kinds
     done = {
         json.loads(one.read_text())["step"] for one in (tmp_path / "store").glob("objects/*/manifest.json")
     }
-    assert done <= {"prepare_base", "load", "contamination", "render", "disperse"}
+    assert done <= {"prepare_base", "load", "contamination", "render", "disperse", "augment"}
     scored = [row["seconds"] for row in plan["steps"] if row["kind"] in ("evaluate", "heldout")]
     assert plan["totals"]["evaluation_seconds"] == pytest.approx(sum(scored))
     assert plan["totals"]["evaluation_guessed"]

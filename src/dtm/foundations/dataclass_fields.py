@@ -17,6 +17,7 @@ from dtm.foundations.errors import StoreError
 # class name -> (package, file): where each class of the chain stands
 _PLACES = {
     "SFTConfig": ("trl", "trainer/sft_config.py"),
+    "DPOConfig": ("trl", "trainer/dpo_config.py"),
     "_BaseConfig": ("trl", "trainer/base_config.py"),
     "TrainingArguments": ("transformers", "training_args.py"),
     "LoraConfig": ("peft", "tuners/lora/config.py"),

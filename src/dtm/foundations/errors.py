@@ -8,7 +8,8 @@
     ├── ModelError      (ValueError)         a checkpoint, adapter or tokenizer that cannot be used
     ├── TrainingError   (RuntimeError)       training stopped by itself: a loss that is not finite
     ├── StoreError      (RuntimeError)       the store is locked, damaged or from another version
-    ├── ResourceError   (OSError)            disk or memory that does not suffice
+    ├── ResourceError   (OSError)            disk, memory or a budget that does not suffice
+    ├── BackendError    (ConnectionError)    an LLM's endpoint that cannot be reached or refuses
     └── WorkerError     (RuntimeError)       a worker process died or raised
 
 Each is also of the built-in type in brackets, so that library users may catch what they know.
@@ -81,7 +82,13 @@ class StoreError(DtmError, RuntimeError):
 
 
 class ResourceError(DtmError, OSError):
-    """Disk or memory that does not suffice."""
+    """Disk, memory or a budget that does not suffice."""
+
+    __str__ = DtmError.__str__
+
+
+class BackendError(DtmError, ConnectionError):
+    """An LLM's endpoint that cannot be reached, refuses, or answers nothing of use."""
 
     __str__ = DtmError.__str__
 

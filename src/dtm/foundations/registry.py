@@ -35,6 +35,11 @@ KINDS = (
     "template",
     "task",
     "instruction",
+    "answer",
+    "pair",
+    "constraint",
+    "rules",
+    "scorer",
 )
 
 

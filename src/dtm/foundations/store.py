@@ -7,6 +7,7 @@
       work/<key>/lock         held with flock by the worker process that writes there
       locks/<key>             held with flock while somebody works on the key
       digests.sqlite          sha256 of files by (path, size, mtime, inode)
+      llm.sqlite              answers of language models by content (foundations/llm)
 
 A key is the sha256 of a `Step`: its name and version, the settings that it reads, its seed, the
 numerics it runs under, and the *content digests* of its inputs. Paths never enter a key.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
+import dtm.augment
 import dtm.data as data
 import dtm.evaluate.tasks as tasks
 import dtm.merge.methods
@@ -19,6 +20,8 @@ from dtm.foundations.errors import ConfigError, DtmError, MissingInput, several
 from dtm.foundations.models import Located, locate
 from dtm.foundations.registry import Bound, registry, unknown
 from dtm.pipeline import check_disperse
+from dtm.pipeline.check_llm import check_llm
+from dtm.pipeline.check_preference import Preference, check_preferring
 from dtm.pipeline.check_recipe import check_recipes
 from dtm.pipeline.check_search import check_search
 from dtm.pipeline.contamination import compared_tasks
@@ -51,6 +54,8 @@ class Checked:
     compared: tuple[Any, ...] = ()  # tasks that the data is compared with
     kept: Kept | None = None
     removed: frozenset[str] = frozenset()
+    preference: Preference | None = None
+    augment: Bound | None = None
 
     @property
     def config(self) -> Config:
@@ -90,6 +95,7 @@ def check(file: RunFile) -> Checked:
     attempt(lambda: choose_template(_template(file), None, where=file.where("chat.template")))
     disperse = attempt(lambda: check_disperse.bind(config.disperse, _within(file, "disperse")))
     errors += check_disperse.check_disperse(file, disperse, [one.source for one in sources or ()], kept)
+    errors += check_llm(file)
     merge = attempt(lambda: _bind("merge", config.merge, file))
     errors += check_auto(file, merge)
     attempt(lambda: _check_merge(file, merge))
@@ -105,13 +111,16 @@ def check(file: RunFile) -> Checked:
     )
     errors += wrong
     launch = attempt(lambda: check_launch(file, train))
+    augment = attempt(lambda: _bind("augment", config.augment, file))
+    attempt(lambda: _check_asked(file, augment))
+    preference = attempt(lambda: check_preferring(file, sources))
     attempt(lambda: _check_folder(file))
     if errors:
         raise several(errors)
     return Checked(
         file, recipes[0], tuple(recipes[1]), base, tuple(sources),
         lambda own: choose_template(_template(file), own), disperse, train, merge, tuple(chosen), tuple(dev),
-        launch, tuple(compared), kept, removed,
+        launch, tuple(compared), kept, removed, preference, augment,
     )  # fmt: skip
 
 
@@ -151,6 +160,13 @@ def _check_model(file: RunFile) -> None:
         if find_spec("bitsandbytes") is None:
             raise MissingInput("quantisation needs the package bitsandbytes", where=where("model.quantization"),
                                mend="Run `pip install bitsandbytes`, or leave it out")  # fmt: skip
+
+
+def _check_asked(file: RunFile, augment: Bound | None) -> None:
+    """Who is to ask a language model names one."""
+    if augment is not None and augment.settings.get("by") == "llm" and file.config.llm is None:
+        raise ConfigError("this asks a language model, and there is none", where=file.where("augment.by"),
+                          mend="Add `llm: {model: ..., base_url: ...}`, or set augment.by: rules")  # fmt: skip
 
 
 def _dev_where(file: RunFile) -> Callable[[str], object]:

@@ -48,6 +48,8 @@ def plan(run: Run, *, probe: bool) -> dict[str, Any]:
             "training_tokens": sum(row["tokens"] or 0 for row in trains),
             "tokens_per_second": rates.training_rate(planned[0]) if planned else None,
             "evaluation_seconds": sum(row["seconds"] for row in scored) / max(1, min(workers, len(scored))),
+            "llm": [f"{record.label}: {record.facts['llm']}" for record in run.steps.records
+                    if record.planned and record.facts.get("llm")],
             "evaluation_guessed": any(row["guess"] for row in scored),
             "untimed": [row["step"] for row in signals if row["seconds"] is None],
         },
@@ -95,6 +97,7 @@ def show(result: dict[str, Any], console: Any) -> None:
         words.append(f"Evaluation: about {duration(totals['evaluation_seconds'])}, {how}.")
     if totals["untimed"]:
         words.append(f"Not timed, since no such step was done here before: {', '.join(totals['untimed'])}.")
+    words += [f"To ask, {one}." for one in totals["llm"]]
     words.append(f"Disk: {size(totals['disk'])} at most, {size(totals['disk_free'])} free.")
     console.print(" ".join(words))
 

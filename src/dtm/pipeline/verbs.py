@@ -29,6 +29,7 @@ from dtm.pipeline import (
 )
 from dtm.pipeline.checks import Checked
 from dtm.pipeline.contamination import measure_overlap, to_drop
+from dtm.pipeline.preference_verbs import PreferenceVerbs
 from dtm.pipeline.rows import Rows, model_digest, rows_of
 from dtm.pipeline.sharing import Sharing
 from dtm.pipeline.steps import Steps
@@ -41,7 +42,7 @@ class Stopped(Exception):
 
 
 @dataclass
-class Run:
+class Run(PreferenceVerbs):
     """One run: what was checked, how steps are done, and what they made.
 
     `making` is the name of the recipe that calls the verbs; `choices` are those made on dev, in order; `origin` is
@@ -58,6 +59,10 @@ class Run:
     submodels: list[Model] = field(default_factory=list)
     origin: Model | None = None
     choices: list[dict[str, Any]] = field(default_factory=list)
+    augmented: list[dict[str, Any]] = field(default_factory=list)
+    yields: list[dict[str, Any]] = field(default_factory=list)
+    preferences: list[dict[str, Any]] = field(default_factory=list)
+    meter: Any = None  # what language models were asked for in this run, under its caps
     _base: Model | None = None
 
     @property

@@ -2,11 +2,13 @@
 
 from dtm.recipes import (  # noqa: F401 - registers them
     checkpoint_average,
+    demorecon,
     disperse_then_merge,
     early_stopping,
     ensemble,
     greedy_soup,
     norm_matched,
+    self_refine,
     sequential,
     submodel,
     uniform_soup,

@@ -35,20 +35,26 @@ class Saver:
         return {name: whole[name].to(dtype) for name, dtype in self.dtypes.items() if name in whole}
 
     def write(self, output: Path, weights: dict[str, Any] | None) -> None:
-        """A model folder, or with LoRA an adapter's: the same weights give the same bytes."""
-        job = self.job
-        self.trainer.model.save_pretrained(output, state_dict=weights)
-        if job["lora"] is None:
-            self.tokenizer.save_pretrained(output)
-            return
-        path = output / "adapter_config.json"
-        config = read_json(path)
-        config["base_model_name_or_path"] = job["base_name"]
-        for name, value in config.items():  # peft writes sets, in an order that changes from run to run
-            if isinstance(value, list) and all(isinstance(item, str) for item in value):
-                config[name] = sorted(value)
-        write_json(path, config)
-        (output / "README.md").unlink(missing_ok=True)  # peft's blank card
+        """The model as it is now, or `weights` in its place."""
+        save(self.trainer.model, self.tokenizer, self.job, output, weights)
+
+
+def save(
+    model: Any, tokenizer: Any, job: dict[str, Any], output: Path, weights: dict[str, Any] | None = None
+) -> None:
+    """Write a model folder, or with LoRA an adapter's: the same weights give the same bytes."""
+    model.save_pretrained(output, state_dict=weights)
+    if job["lora"] is None:
+        tokenizer.save_pretrained(output)
+        return
+    path = output / "adapter_config.json"
+    config = read_json(path)
+    config["base_model_name_or_path"] = job["base_name"]
+    for name, value in config.items():  # peft writes sets, in an order that changes from run to run
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            config[name] = sorted(value)
+    write_json(path, config)
+    (output / "README.md").unlink(missing_ok=True)  # peft's blank card
 
 
 def is_sharded() -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,14 +77,7 @@ def check_settings(
     args: Mapping[str, Any], lora: Mapping[str, Any] | None, same_adapter_init: bool, where: Any
 ) -> tuple[Settings, list[DtmError]]:
     """Check names and plain types against SFTConfig and LoraConfig; `where(key)` locates a key."""
-    errors: list[DtmError] = []
-    known = settings_of("SFTConfig")
-    for name, value in args.items():
-        place = where(f"train.args.{name}")
-        if name in RESERVED:
-            errors.append(ConfigError(f"`{name}` cannot be set here: {RESERVED[name]}", where=place))
-        else:
-            errors += _check(name, value, known, "SFTConfig", place)
+    errors = check_names(args, "SFTConfig", RESERVED, lambda name: where(f"train.args.{name}"))
     full = {**DEFAULTS, **args}
     if "warmup_ratio" in args and "warmup_steps" not in args:
         full.pop("warmup_steps")
@@ -102,6 +95,19 @@ def check_settings(
     if isinstance(rank, int) and rank < 1:
         errors.append(ConfigError(f"the rank must be 1 or more, not {rank}", where=where("train.lora.r")))
     return Settings(full, {**LORA_DEFAULTS, **lora}, same_adapter_init), errors
+
+
+def check_names(
+    args: Mapping[str, Any], owner: str, reserved: Mapping[str, str], where: Callable[[str], str]
+) -> list[DtmError]:
+    """Names and plain types against a config class; those that are ours to set are refused."""
+    known, errors = settings_of(owner), list[DtmError]()
+    for name, value in args.items():
+        if name in reserved:
+            errors.append(ConfigError(f"`{name}` cannot be set here: {reserved[name]}", where=where(name)))
+        else:
+            errors += _check(name, value, known, owner, where(name))
+    return errors
 
 
 def _check(name: str, value: Any, known: Mapping[str, Setting], owner: str, place: str) -> list[DtmError]:

@@ -69,9 +69,11 @@ def check(job: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> di
     return {}
 
 
-def arguments(job: dict[str, Any], *, total_steps: int) -> Any:
-    """SFTConfig from the job: ours where reproducibility needs it, the user's everywhere else."""
-    from trl import SFTConfig
+def arguments(
+    job: dict[str, Any], *, total_steps: int, owner: str = "SFTConfig", section: str = "train"
+) -> Any:
+    """trl's SFTConfig or DPOConfig from the job: ours where reproducibility needs it, the user's everywhere else."""
+    import trl
 
     own: dict[str, Any] = {
         "output_dir": job["scratch"], "report_to": "none", "disable_tqdm": True,
@@ -82,9 +84,10 @@ def arguments(job: dict[str, Any], *, total_steps: int) -> Any:
         "dataloader_pin_memory": job["device"] != "cpu",
     }  # fmt: skip
     try:
-        config = SFTConfig(**{**own, **job["args"]})
+        config = getattr(trl, owner)(**{**own, **job["args"]})
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"trl's SFTConfig refused the settings: {error}", where="train.args") from error
+        what = f"trl's {owner} refused the settings: {error}"
+        raise ConfigError(what, where=f"{section}.args") from error
     if config.save_strategy == "steps" and config.save_steps >= 1 and config.logging_steps >= 1:
         # A checkpoint between two logs would split the mean that the next log shows: round up to a log.
         logging = int(config.logging_steps)
