@@ -329,7 +329,8 @@ def test_a_plan_trains_nothing_and_adds_up(launcher, inputs, tmp_path, recipe):
     done = {
         json.loads(one.read_text())["step"] for one in (tmp_path / "store").glob("objects/*/manifest.json")
     }
-    assert done <= {"prepare_base", "load", "contamination", "render", "disperse", "augment"}
+    known = {"prepare_base", "load", "contamination", "render", "embedded_sample", "disperse", "augment"}
+    assert done <= known
     scored = [row["seconds"] for row in plan["steps"] if row["kind"] in ("evaluate", "heldout")]
     assert plan["totals"]["evaluation_seconds"] == pytest.approx(sum(scored))
     assert plan["totals"]["evaluation_guessed"]
