@@ -47,7 +47,9 @@ def run(job: Mapping[str, Any], send: Send) -> None:
     finally:
         _end(launched)
         shutil.rmtree(folder, ignore_errors=True)
-    send(last or {"event": "died", "reason": f"the processes of its gang left with code {code}"})  # all is tidy
+    send(
+        last or {"event": "died", "reason": f"the processes of its gang left with code {code}"}
+    )  # all is tidy
 
 
 def accelerate_config(gang: Mapping[str, Any]) -> dict[str, Any]:
