@@ -21,6 +21,7 @@ from dtm.train import Settings
 from dtm.train.accelerate import keyed, read_accelerate
 
 PACKAGES = {"ray": ("ray", "ray"), "slurm": ("submitit", "slurm")}  # kind -> package, extra
+SHARDED = ("FSDP", "DEEPSPEED")
 PLACES = 8  # where the number of portions is not known before
 FOREIGN = {  # kind -> keys that it does not have, and why
     "local": {"address": "workers are on this machine", "cpus": "a worker has processes x threads cores",
@@ -87,6 +88,11 @@ def check_launch(file: RunFile, train: Settings) -> Placement:
     if wrong:
         raise several(wrong)
     device = _device(launch, where)
+    if device == "cpu" and own and own["distributed_type"] in SHARDED:
+        raise ConfigError(
+            f"accelerate shards on GPUs only: on CPUs {own['distributed_type']} would be plain DDP, in silence",
+            where=where("launch.accelerate_config"), mend="Ask for GPUs, or use distributed_type: MULTI_CPU",
+        )  # fmt: skip
     share = _share(launch, device, own, where)
     if launch.kind == "local":
         workers = launch.workers or 1

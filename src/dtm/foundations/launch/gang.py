@@ -44,10 +44,12 @@ def run(job: Mapping[str, Any], send: Send) -> None:
         with closing(_Listening(server, token, message, send)) as listening:
             last = listening.until(launched)
         code = launched.wait()
-        send(last or {"event": "died", "reason": f"the processes of its gang left with code {code}"})
     finally:
         _end(launched)
         shutil.rmtree(folder, ignore_errors=True)
+    send(
+        last or {"event": "died", "reason": f"the processes of its gang left with code {code}"}
+    )  # all is tidy
 
 
 def accelerate_config(gang: Mapping[str, Any]) -> dict[str, Any]:
