@@ -172,6 +172,7 @@ def test_families_stay_together_when_rows_are_dispersed(recon):
         (("augment.method=demorekon",), "Did you mean 'demorecon'"),
         (("augment.variant=1",), "Did you mean 'variants'"),
         (("recipe={name: demorecon, extra: row}",), "'row' is not one of 'variants'"),
+        (("augment.sources=[plan]",), "no source 'plan'. Did you mean 'plain'"),
         (("augment.sources=[plain]",), r"demorecon made nothing of \d+ rows.*augment.attach"),
         (
             ("recipe={name: demorecon, spare: 0.1, extra: rows}",),

@@ -112,7 +112,7 @@ def check(file: RunFile) -> Checked:
     errors += wrong
     launch = attempt(lambda: check_launch(file, train))
     augment = attempt(lambda: _bind("augment", config.augment, file))
-    attempt(lambda: _check_asked(file, augment))
+    attempt(lambda: _check_augment(file, augment, sources))
     preference = attempt(lambda: check_preferring(file, sources))
     attempt(lambda: _check_folder(file))
     if errors:
@@ -162,9 +162,15 @@ def _check_model(file: RunFile) -> None:
                                mend="Run `pip install bitsandbytes`, or leave it out")  # fmt: skip
 
 
-def _check_asked(file: RunFile, augment: Bound | None) -> None:
-    """Who is to ask a language model names one."""
-    if augment is not None and augment.settings.get("by") == "llm" and file.config.llm is None:
+def _check_augment(file: RunFile, augment: Bound | None, sources: list[Any] | None) -> None:
+    """Who is to ask a language model names one, and sources that are named are there."""
+    if augment is None:
+        return
+    names = {one.source for one in sources or []}
+    for number, source in enumerate(augment.settings.get("sources") or []):
+        if names and source not in names:
+            raise unknown("source", source, names, where=file.where(f"augment.sources.{number}"))
+    if augment.settings.get("by") == "llm" and file.config.llm is None:
         raise ConfigError("this asks a language model, and there is none", where=file.where("augment.by"),
                           mend="Add `llm: {model: ..., base_url: ...}`, or set augment.by: rules")  # fmt: skip
 
