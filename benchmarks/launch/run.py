@@ -129,15 +129,17 @@ def _emptied(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def whole(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """Repeats of vanilla, of K on one worker with two threads, and of K on two workers with one each, in turn."""
+    """Repeats in turn of vanilla, and of K on one worker of two threads, on two workers of one, on one worker of one."""
     data = make_rows(folder / "rows.jsonl", config["rows"])
-    runs: dict[str, list[dict[str, float]]] = {"vanilla": [], "one worker": [], "two workers": []}
+    runs: dict[str, list[dict[str, float]]] = {"vanilla": [], "one worker": [], "two workers": [],
+                                             "one worker, one thread": []}  # fmt: skip
     for _ in range(config["repeats"]):
         runs["vanilla"].append(_vanilla(folder, data, config))
         runs["one worker"].append(_dtm(folder, data, config, workers=1, threads=2))
         runs["two workers"].append(_dtm(folder, data, config, workers=2, threads=1))
+        runs["one worker, one thread"].append(_dtm(folder, data, config, workers=1, threads=1))
         print(json.dumps({name: rows[-1] for name, rows in runs.items()}), flush=True)
-    vanilla, one, two = (runs[name] for name in runs)
+    vanilla, one, two, single = runs.values()
     return {
         "runs": runs,
         "medians": {name: {key: round(statistics.median(run[key] for run in rows), 2) for key in rows[0]}
@@ -145,8 +147,8 @@ def whole(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
         "one worker against vanilla, beyond loading": _ratio(one, vanilla, "beyond_loading"),
         "one worker against vanilla, whole": _ratio(one, vanilla, "wall"),
         "one worker against vanilla, CPU beyond loading": _ratio(one, vanilla, "cpu_beyond_loading"),
-        "two workers against one": _ratio(one, two, "wall"),
-        "two workers against one, beyond loading": _ratio(one, two, "beyond_loading"),
+        "speed of two workers against one of one thread, beyond loading": _ratio(single, two, "beyond_loading"),
+        "speed of two workers against one of two threads, beyond loading": _ratio(one, two, "beyond_loading"),
     }  # fmt: skip
 
 
@@ -175,7 +177,7 @@ def _vanilla(folder: Path, data: Path, config: dict[str, Any]) -> dict[str, floa
 
 
 def _dtm(folder: Path, data: Path, config: dict[str, Any], *, workers: int, threads: int) -> dict[str, float]:
-    """Loading is what each sub-model does until its first step; the driver's own imports and steps are not."""
+    """Loading is a worker's imports, and what each sub-model does until its first step; what the driver does is not."""
     place = folder / "dtm"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
@@ -185,7 +187,7 @@ def _dtm(folder: Path, data: Path, config: dict[str, Any], *, workers: int, thre
     )
     wall, cpu, text = _timed([sys.executable, str(HERE / "whole.py"), str(place / "run.yaml")])
     told = json.loads(text.splitlines()[-1])
-    loading = sum(told["loading"]) / workers
+    loading = told["importing"] + sum(told["loading"]) / workers
     return {"wall": wall, "cpu": cpu, "loading": loading, "beyond_loading": wall - loading, "steps": told["steps"],
             "cpu_beyond_loading": cpu * (wall - loading) / wall, "load": os.getloadavg()[0],
             "before": told["before"], "driver_cpu_percent": told["driver_cpu_percent"]}  # fmt: skip

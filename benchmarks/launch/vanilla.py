@@ -47,9 +47,7 @@ def main() -> None:
     trainer.train()
     trainer.save_model(settings["output"])
     told["end"] = time.perf_counter() - STARTED
-    told["tokens"] = int(
-        trainer.state.num_input_tokens_seen or trainer.state.log_history[-2].get("num_tokens", 0)
-    )
+    told["tokens"] = int(max(entry.get("num_tokens", 0) for entry in trainer.state.log_history))
     print(json.dumps(told))
 
 

@@ -1,7 +1,8 @@
 """One `dtm run`, timed from inside: `python whole.py RUN.yaml`; prints one line of JSON.
 
-before: seconds until the first sub-model has a worker, imports included. loading: for each sub-model, from then to
-its first optimizer step, less one step. driver_cpu_percent: this process's share of a core while sub-models train.
+before: seconds until the first sub-model has a worker. importing: of these, until a worker has imported TRL (it checks
+the settings then). loading: for each sub-model, from its start to its first optimizer step, less one step.
+driver_cpu_percent: this process's share of a core while sub-models train.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ def main() -> None:
 
     marks: dict[str, list[float]] = {}
     training: list[tuple[float, float]] = []
+    importing: list[float] = []
     plain = Places.map
 
     def watched(self, jobs, *, on_event=lambda event: None, on_done=lambda job, result: None):
@@ -33,7 +35,11 @@ def main() -> None:
                     training.append((now, time.process_time()))
             on_event(event)
 
-        return plain(self, jobs, on_event=seen, on_done=on_done)
+        start = time.perf_counter()
+        results = plain(self, jobs, on_event=seen, on_done=on_done)
+        if jobs and jobs[0].name == "settings":
+            importing.append(time.perf_counter() - start)
+        return results
 
     Places.map = watched
     dtm.run(read(sys.argv[1]), until="merge", quiet=True)
@@ -41,6 +47,7 @@ def main() -> None:
     (first, cpu_first), (last, cpu_last) = training[0], training[-1]
     print(json.dumps({
         "before": min(times[0] for times in marks.values()) - STARTED,
+        "importing": sum(importing),
         "loading": [times[1] - times[0] - steps[name] for name, times in marks.items()],
         "steps": sum(len(times) - 1 for times in marks.values()),
         "driver_cpu_percent": 100 * (cpu_last - cpu_first) / (last - first),
