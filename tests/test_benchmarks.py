@@ -77,6 +77,15 @@ def test_first_runs_tables_are_made_from_its_results():
     assert module.tables(results) in (FIRST / "README.md").read_text(encoding="utf-8")
 
 
+def test_launch_tables_are_made_from_their_results():
+    results = json.loads((LAUNCH / "results.json").read_text(encoding="utf-8"))
+    config = json.loads((LAUNCH / "config.json").read_text(encoding="utf-8"))
+    assert {name: part["config"] for name, part in results.items()} == config
+    text = (LAUNCH / "README.md").read_text(encoding="utf-8")
+    for table in load(LAUNCH / "table.py").tables(results):
+        assert table in text
+
+
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
     """The study's files beside small testbeds of its own settings."""

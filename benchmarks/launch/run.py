@@ -129,7 +129,7 @@ def _emptied(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def whole(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """Repeats in turn of vanilla, and of K on one worker of two threads, on two workers of one, on one worker of one."""
+    """Repeats in turn of vanilla, and of K on one worker of two threads, on two of one, on one of one."""
     data = make_rows(folder / "rows.jsonl", config["rows"])
     runs: dict[str, list[dict[str, float]]] = {"vanilla": [], "one worker": [], "two workers": [],
                                              "one worker, one thread": []}  # fmt: skip

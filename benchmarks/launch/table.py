@@ -8,14 +8,14 @@ from typing import Any
 
 HERE = Path(__file__).parent
 KEYS = {
-    "wall": "s",
-    "loading": "of that loading, s",
-    "cpu": "CPU s",
-    "steps": "steps",
+    "wall": "s", "loading": "of that loading, s", "cpu": "CPU s", "steps": "steps",
     "driver_cpu_percent": "driver's CPU, % of a core",
-}
-COLUMNS = {"launcher_start": "launcher and worker start", "new_to_first_step": "new worker to first step", "new_to_end": "to the end",
-           "kept_to_first_step": "kept worker to first step", "kept_to_end": "to the end"}  # fmt: skip
+}  # fmt: skip
+COLUMNS = {
+    "launcher_start": "launcher and worker start", "new_to_first_step": "new worker to first step",
+    "new_to_end": "to the end", "kept_to_first_step": "kept worker to first step", "kept_to_end": "to the end",
+    "kept_driver_cpu_percent": "driver's CPU, % of a core",
+}  # fmt: skip
 
 
 def whole(part: dict[str, Any]) -> str:
