@@ -17,7 +17,9 @@ from dtm.study.file import read
 from dtm.study.schema import StudyResults
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-FIRST, MERGE, TESTBED = (BENCHMARKS / name for name in ("first_run", "merge", "testbed"))
+FIRST, MERGE, TESTBED, DISPERSE = (
+    BENCHMARKS / name for name in ("first_run", "merge", "testbed", "disperse")
+)
 STUDIES = ("core", "clean", "map", "splits-hot", "splits-after", "splits-warm")
 
 
@@ -33,6 +35,39 @@ def load(path):
 def test_merge_tables_are_made_from_their_results(path):
     table = load(MERGE / "table.py").table(json.loads(path.read_text(encoding="utf-8")))
     assert table in (MERGE / "README.md").read_text(encoding="utf-8")
+
+
+def test_tables_of_dispersing_are_made_from_their_results():
+    module = load(DISPERSE / "table.py")
+    text = (DISPERSE / "README.md").read_text(encoding="utf-8")
+    for table in module.tables():
+        assert table in text
+
+
+def test_each_way_to_part_that_is_measured_is_known_and_asked_for(monkeypatch):
+    monkeypatch.syspath_prepend(DISPERSE)
+    known = set(load(DISPERSE / "measure.py").METHODS)
+    config = json.loads((DISPERSE / "config.json").read_text(encoding="utf-8"))
+    for size, by_k in config["sizes"].items():
+        results = json.loads((DISPERSE / f"results-{size}.json").read_text(encoding="utf-8"))
+        for k, methods in by_k.items():
+            assert known.issuperset(methods)
+            assert set(results["by_k"][k]) == set(methods)
+
+
+def test_rows_are_grown_alike_and_a_longer_file_begins_with_a_shorter(tmp_path, monkeypatch):
+    from dtm.foundations.types import Examples
+
+    grown = load(DISPERSE / "grown.py")
+    monkeypatch.setattr(grown, "BATCH", 40)
+    monkeypatch.setattr(grown, "TESTBED_ROWS", 400)
+    for name, count in (("short", 50), ("long", 130), ("again", 130)):
+        grown.grow(tmp_path / name, count, None)
+    short, long, again = (Examples.open(tmp_path / name) for name in ("short", "long", "again"))
+    assert long.table.equals(again.table)
+    assert long.table.slice(0, 50).equals(short.table)
+    assert len(set(long.column("id"))) == 130
+    assert long.token_counts()[1].min() > 0
 
 
 def test_first_runs_tables_are_made_from_its_results():

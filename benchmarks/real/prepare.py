@@ -15,11 +15,15 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 DATA = HERE.parent.parent.parent / "shared" / "data" / "benchmarks"
-TASKS = ("arc_easy", "piqa", "openbookqa", "lambada", "triviaqa", "jeopardy", "mmlu_test", "gsm8k_test", "svamp", "ifeval")
+TASKS = (
+    "arc_easy", "piqa", "openbookqa", "lambada", "triviaqa", "jeopardy", "mmlu_test", "gsm8k_test", "svamp", "ifeval",
+)  # fmt: skip
 DEV_SHARE = 4  # one row in so many
 
 
-def main(root: Path = Path("build/real"), data: Path = DATA, gemma: bool = False) -> dict[str, dict[str, int]]:
+def main(
+    root: Path = Path("build/real"), data: Path = DATA, gemma: bool = False
+) -> dict[str, dict[str, int]]:
     """Write benchmarks/{dev,test}/NAME.jsonl; returns how many rows each has."""
     counts = {}
     for name in TASKS:

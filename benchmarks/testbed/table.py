@@ -107,7 +107,7 @@ def regimes(results: Results) -> str:
 
 
 def splits(results: Results) -> str:
-    """One row an arm: gains, costs, mean, their differences to the arm that all are compared with, and the mean's to the base."""
+    """One row an arm: gains, costs, mean, how they differ from the arm they are compared with, the mean from the base."""
     against = results["against"]
     head = ["arm", "seeds", *MEANS, *(f"{name} - {against}" for name in MEANS), "mean - base"]
     rows = [["base", "", *_means(results["base"]), *[""] * 4]]
@@ -121,9 +121,21 @@ def splits(results: Results) -> str:
 def portions(results: Results) -> str:
     """One row a way to split: what splits.py found in its runs."""
     found = json.loads((HERE / "results" / f"{results['study']}-splits.json").read_text(encoding="utf-8"))
-    head = ["arm", "seeds", "largest / mean tokens", "agreement with sources", "cosine of updates", "merged / own norm", "merged norm"]
+    head = [
+        "arm",
+        "seeds",
+        "largest / mean tokens",
+        "agreement with sources",
+        "cosine of updates",
+        "merged / own norm",
+        "merged norm",
+    ]
     rows = [
-        [arm, str(one["seeds"]), *(f"{one[key]:.2f}" for key in ("tokens", "sources", "cosine", "norm", "distance"))]
+        [
+            arm,
+            str(one["seeds"]),
+            *(f"{one[key]:.2f}" for key in ("tokens", "sources", "cosine", "norm", "distance")),
+        ]
         for arm, one in sorted(found.items(), key=lambda item: item[1]["distance"])
     ]
     return _markdown(head, rows)

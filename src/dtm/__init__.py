@@ -3,6 +3,7 @@
     dtm.run("run.yaml")                          # what `dtm run` does; returns the content of results.json
     dtm.extend("runs/first", "more.jsonl")       # the same with more data or less; only what changed trains
     dtm.attribute("runs/first")                  # which portion costs or helps which benchmark
+    dtm.agreement(["runs/a", "runs/b"])          # how far their splits agree
     dtm.study("study.yaml")                      # what `dtm study` does; returns the content of study.json
     dtm.merge("merge.yaml", "out")               # what `dtm merge` does; `dtm.merge` is the merging package too
 
@@ -19,6 +20,7 @@ __version__ = "0.1.0"
 _PLACES = {
     "run": "dtm.pipeline",
     "attribute": "dtm.pipeline.attribute",
+    "agreement": "dtm.pipeline.agreeing",
     "extend": "dtm.pipeline.extending",
     "DtmError": "dtm.foundations.errors",
     "Examples": "dtm.foundations.types",
@@ -33,6 +35,7 @@ __all__ = [
     "Model",
     "Store",
     "__version__",
+    "agreement",
     "attribute",
     "extend",
     "merge",

@@ -12,7 +12,7 @@ from dtm.foundations.settings import describe
 PLACES = {"recipe": "dtm.recipes", "disperse": "dtm.disperse", "merge": "dtm.merge",
           "embedder": "dtm.foundations.signals", "task": "dtm.evaluate.kinds",
           "instruction": "dtm.foundations.instructions", "rules": "dtm.foundations.llm",
-          "scorer": "dtm.foundations.signals.scorers"}  # fmt: skip
+          "scorer": "dtm.foundations.scorers"}  # fmt: skip
 
 
 def catalogue(kind: str | None) -> list[dict[str, Any]]:

@@ -171,6 +171,26 @@ def attribute(
 
 
 @app.command()
+def agreement(
+    splits: Annotated[
+        list[str], typer.Argument(help="Run folders, or CSV files of id and portion.", metavar="RUN RUN...")
+    ],
+    as_json: Json = False,
+) -> None:
+    """How far the splits of two or more runs agree: adjusted Rand index and mutual information, pair by pair."""
+    from rich.console import Console
+
+    from dtm.pipeline.agreeing import agreement as agree
+    from dtm.pipeline.agreeing import show
+
+    found = agree(splits)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, sort_keys=True))
+    else:
+        show(found, Console(highlight=False))
+
+
+@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="A run's or a study's output_dir.", metavar="RUN")],
 ) -> None:

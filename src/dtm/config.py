@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -67,15 +67,28 @@ class Gradients(Section):
     sketch: int | None = Field(default=None, ge=1)
 
 
+class Replay(Section):
+    """Rows that every portion trains on: so many `rows` of `sources` (of all, if none is named), or that `fraction` of
+    theirs; with neither, all of theirs.
+    """
+
+    sources: list[str] = []
+    fraction: float | None = Field(default=None, gt=0, le=1)
+    rows: int | None = Field(default=None, ge=1)
+
+
 class Disperse(_Method):
     """`embedder`, `on`, `dimensions`: for methods that work on embeddings; `gradients` for those on gradients.
 
-    `keep`: a finished run's folder; its rows stay in its portions. `new`: rows that it lacks `join` these, or form
-    a `portion` of their own.
+    `k: auto` proposes the number of portions. `overlap`: each portion has rows of others as well, this share of its
+    own. `replay`: rows that all portions have. `keep`: a finished run's folder; its rows stay in its portions. `new`:
+    rows that it lacks `join` these, or form a `portion` of their own.
     """
 
     method: str = "random"
-    k: int = Field(default=4, ge=1)
+    k: Annotated[int, Field(ge=1)] | Literal["auto"] = 4
+    overlap: float = Field(default=0.0, ge=0, le=1)
+    replay: Replay | None = None
     keep: str | None = None
     new: Literal["join", "portion"] = "join"
     embedder: str | dict[str, Any] = "tfidf"
@@ -314,7 +327,9 @@ def _explain(errors: Sequence[Any], document: Document, model: type[BaseModel]) 
 
 
 def _is_type_name(part: Any) -> bool:
-    return isinstance(part, str) and (part[:1].isupper() or "[" in part or part in ("str", "dict", "list"))
+    return isinstance(part, str) and (
+        part[:1].isupper() or "[" in part or part in ("str", "dict", "list", "constrained-int")
+    )
 
 
 def _known_keys(place: tuple[Any, ...], top: type[BaseModel]) -> list[str]:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
+from dtm.disperse import balance
 from dtm.disperse.balance import assign_even, level, weighted, weights_of
 from dtm.disperse.transport import assign_balanced
 from dtm.foundations.errors import DataError
@@ -98,3 +99,19 @@ def test_weights_are_rows_or_tokens():
     assert weights_of("tokens", 3, None, np.array([20, 0, 30])).tolist() == [20, 1, 30]
     with pytest.raises(DataError, match="not rendered"):
         weights_of("tokens", 3, None, None)
+
+
+@pytest.mark.parametrize("kind", ["smooth", "tied", "one giant"])
+def test_the_margin_at_the_due_is_that_of_sorting_all(kind, monkeypatch):
+    monkeypatch.setattr(balance, "SORTED", 100)
+    generator = np.random.default_rng(0)
+    for _ in range(60):
+        count = int(generator.integers(101, 3000))
+        margins = generator.normal(size=count).round(1 if kind == "tied" else 9)
+        weights = generator.integers(1, 50, count).astype(float)
+        if kind == "one giant":
+            weights[generator.integers(count)] = weights.sum() * generator.random()
+        due = float(weights.sum() * generator.random())
+        order = np.argsort(-margins, kind="stable")
+        crossing = np.searchsorted(np.cumsum(weights[order]), due)
+        assert balance.margin_at(margins, weights, due) == margins[order[crossing : crossing + 2]].mean()

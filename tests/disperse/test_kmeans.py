@@ -1,3 +1,5 @@
+from itertools import combinations
+
 import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
@@ -188,3 +190,18 @@ def test_weights_count_in_centres():
     centres /= np.linalg.norm(centres, axis=1, keepdims=True)
     similarity = points @ centres.T
     assert (similarity.max(axis=1) - similarity[np.arange(40), once]).max() < 1e-6
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_from_many_starts_the_best_even_split_of_few_rows_is_found(seed):
+    """Against every way to part nine rows into three portions of three."""
+    points = sphere(np.random.default_rng(seed), 9, 3)
+    best = 0.0
+    for first in combinations(range(1, 9), 2):
+        left = [row for row in range(1, 9) if row not in first]
+        for second in combinations(left[1:], 2):
+            parts = [(0, *first), (left[0], *second), tuple(row for row in left[1:] if row not in second)]
+            best = max(best, sum(np.linalg.norm(points[list(part)].sum(axis=0)) for part in parts))
+    portions = kmeans(None, 3, seed, embedding=points, restarts=60)
+    found = sum(np.linalg.norm(points[portions == portion].sum(axis=0)) for portion in range(3))
+    assert found == pytest.approx(best, rel=1e-4)

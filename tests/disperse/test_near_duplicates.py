@@ -6,7 +6,9 @@ import random
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
+from dtm.disperse import near_duplicates as module
 from dtm.disperse.near_duplicates import (
     THRESHOLD,
     WORDS,
@@ -15,6 +17,7 @@ from dtm.disperse.near_duplicates import (
     resemblance,
     signatures,
 )
+from dtm.foundations.signals.text import Texts
 
 VOCABULARY = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in "lmnrs"]
 
@@ -57,7 +60,7 @@ def test_groups_are_those_of_comparing_all_with_all(mixture, make_examples):
             if group[one] != group[other] and jaccard(said[one], said[other]) >= THRESHOLD:
                 old, new = group[one], group[other]
                 group = [new if number == old else number for number in group]
-    found = near_duplicates(make_examples(mixture))
+    found = near_duplicates(Texts(make_examples(mixture), "both"))
     together = [[a == b for b in group] for a in group]
     ours = [[(a == b != -1) or i == j for j, b in enumerate(found)] for i, a in enumerate(found)]
     assert np.array_equal(together, ours)
@@ -67,7 +70,7 @@ def test_groups_are_those_of_comparing_all_with_all(mixture, make_examples):
 
 
 def test_resemblance_is_exact_and_the_estimate_is_near_it(mixture, make_examples):
-    examples = make_examples(mixture)
+    examples = Texts(make_examples(mixture), "both")
     chance = random.Random(1)
     pairs = np.array([sorted(chance.sample(range(len(mixture)), 2)) for _ in range(2000)])
     said = [shingles(text_of(row)) for row in mixture]
@@ -82,25 +85,36 @@ def test_one_word_of_a_long_row_makes_a_near_duplicate_and_another_subject_none(
     base = " ".join(VOCABULARY[:40])
     rows = [{"instruction": base}, {"instruction": " ".join(VOCABULARY[50:90])},
             {"instruction": base.replace(VOCABULARY[7], "other").upper() + "!"}]  # fmt: skip
-    assert near_duplicates(make_examples(rows)).tolist() == [0, -1, 0]
+    assert near_duplicates(Texts(make_examples(rows), "both")).tolist() == [0, -1, 0]
 
 
 def test_rows_without_a_word_and_short_rows(make_examples):
     rows = [{"instruction": one, "response": ""} for one in ("", "?!", "yes", "Yes.", "no", "")]
-    assert near_duplicates(make_examples(rows)).tolist() == [-1, -1, 0, 0, -1, -1]
-    assert near_duplicates(make_examples([])).tolist() == []
-    assert near_duplicates(make_examples(rows[:1])).tolist() == [-1]
+    assert near_duplicates(Texts(make_examples(rows), "both")).tolist() == [-1, -1, 0, 0, -1, -1]
+    assert near_duplicates(Texts(make_examples([]), "both")).tolist() == []
+    assert near_duplicates(Texts(make_examples(rows[:1]), "both")).tolist() == [-1]
 
 
 def test_a_bucket_of_equal_rows_is_one_group_and_takes_no_square_of_time(make_examples):
     rows = [{"instruction": "the very same words again and again"}] * 6000
-    assert set(near_duplicates(make_examples(rows)).tolist()) == {0}
+    assert set(near_duplicates(Texts(make_examples(rows), "both")).tolist()) == {0}
 
 
 def test_the_order_of_the_rows_changes_numbers_only(mixture, make_examples):
-    found = near_duplicates(make_examples(mixture))
+    found = near_duplicates(Texts(make_examples(mixture), "both"))
     order = np.random.default_rng(3).permutation(len(mixture))
-    again = near_duplicates(make_examples([mixture[row] for row in order]))
+    again = near_duplicates(Texts(make_examples([mixture[row] for row in order]), "both"))
     back = np.empty_like(again)
     back[order] = again
     assert np.array_equal(found[:, None] == found, back[:, None] == back)
+
+
+def test_neither_threads_nor_blocks_change_a_signature(mixture, make_examples, monkeypatch):
+    said = Texts(make_examples(mixture), "both")
+    whole = signatures(said)
+    for batch, chunk, threads in ((7, 50, 3), (64, 1 << 15, 1)):
+        monkeypatch.setattr(module, "BATCH", batch)
+        monkeypatch.setattr(module, "CHUNK", chunk)
+        with threadpool_limits(threads, user_api="blas"):
+            again = signatures(said)
+        assert all((one == other).all() for one, other in zip(whole, again, strict=True))

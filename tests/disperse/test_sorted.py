@@ -52,3 +52,20 @@ def test_what_the_rows_do_not_have_is_an_error(make_examples, name, settings, me
     examples = make_examples([{"meta": '{"score": 1, "mark": "good"}'}] * 3)
     with pytest.raises(DataError, match=message):
         portions(name, examples, **settings)
+
+
+@pytest.mark.parametrize(("field", "message"), [
+    ("judge.score", r"1 of 3 rows have no field 'judge.score', the first is 2. There is: judge.mark, judge.sc"),
+    ("judge.mark", r"the field 'judge.mark' of row 0 is 'A', which is not a number"),
+    ("judge.why", r"the field 'judge.why' of row 1 is 'nan', which is not a number"),
+    ("judge", r"the field 'judge' of row 0 is .*, which is not a number"),
+])  # fmt: skip
+def test_a_judges_score_inside_another_field_must_be_there_and_a_number(make_examples, field, message):
+    judged = [
+        {"score": 4, "mark": "A", "why": 1},
+        {"score": 2.5, "mark": "B", "why": "nan"},
+        {"mark": "C", "why": 0},
+    ]
+    examples = make_examples([{"meta": json.dumps({"judge": one})} for one in judged])
+    with pytest.raises(DataError, match=message):
+        portions("by_difficulty", examples, by=field)

@@ -63,5 +63,7 @@ def test_there_are_no_examples_to_show(write, tmp_path):
 
 
 def test_items_can_be_compared_with_those_of_another_file(write, tmp_path):
-    (one,), (other,) = (resolve([write([ROW, {**ROW, "key": 2}], name)], tmp_path) for name in ("a.jsonl", "b.jsonl"))
+    (one,), (other,) = (
+        resolve([write([ROW, {**ROW, "key": 2}], name)], tmp_path) for name in ("a.jsonl", "b.jsonl")
+    )
     assert len({*one.items, *other.items}) == 2

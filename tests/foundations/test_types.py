@@ -1,5 +1,6 @@
 import hashlib
 import random
+from itertools import pairwise
 
 import pyarrow as pa
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dtm.foundations import types
-from dtm.foundations.types import SCHEMA, TOKENS, Examples, Model, canonical_id
+from dtm.foundations.types import SCHEMA, TOKENS, Examples, Model, RowWriter, canonical_id
 
 WHOLE = pa.schema([*SCHEMA, *TOKENS])
 
@@ -48,6 +49,7 @@ FORMS = {
 spans = st.tuples(st.integers(0, 60), st.integers(0, 60)).map(sorted)
 
 
+@settings(deadline=None)
 @given(spans, st.sampled_from(sorted(FORMS)))
 def test_the_same_rows_give_the_same_bytes_whatever_they_were_cut_from(tmp_path_factory, span, form):
     folder = tmp_path_factory.mktemp("save")
@@ -58,7 +60,7 @@ def test_the_same_rows_give_the_same_bytes_whatever_they_were_cut_from(tmp_path_
     assert Examples.open(folder / "found.arrow").table.to_pylist() == ROWS[slice(*span)]
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(1, 61), spans)
 def test_batches_on_disk_do_not_change_the_bytes_of_a_cut(tmp_path_factory, batch, span):
     folder = tmp_path_factory.mktemp("save")
@@ -73,6 +75,7 @@ def test_batches_on_disk_do_not_change_the_bytes_of_a_cut(tmp_path_factory, batc
     assert sizes == [batch] * whole + [rest] * (rest > 0)
 
 
+@settings(deadline=None)
 @given(spans, st.sampled_from([form for form in FORMS if form != "from disk"]))
 def test_token_counts_are_those_of_plain_python(span, form):
     lengths, said = Examples(FORMS[form](*span)).token_counts()
@@ -90,6 +93,42 @@ def test_taking_reading_and_streaming():
     assert list(examples.rows(batch_size=7)) == ROWS
     assert examples.rendered
     assert not Examples(TABLE.select(SCHEMA.names)).rendered
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 59)), st.sampled_from(["as made", "in chunks", "sliced"]), st.integers(1, 9))
+def test_rows_taken_in_any_order_are_those_that_were_asked_for(tmp_path_factory, chosen, form, batch):
+    examples = Examples(FORMS[form](0, 60))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(types, "BATCH", batch)
+        taken = examples.take(chosen)
+        assert taken.table.to_pylist() == [ROWS[place] for place in chosen]
+        folder = tmp_path_factory.mktemp("taken")
+        taken.save(folder / "taken.arrow")
+        examples.save(folder / "chosen.arrow", chosen)
+    assert (folder / "chosen.arrow").read_bytes() == (folder / "taken.arrow").read_bytes()
+
+
+@pytest.mark.parametrize("wrong", [[60], [-1], [0, 99]])
+def test_rows_that_are_not_there_cannot_be_taken(wrong):
+    with pytest.raises(IndexError):
+        Examples(TABLE).take(wrong)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 12), max_size=9), st.integers(1, 20))
+def test_a_file_is_the_same_however_its_rows_were_handed_over(tmp_path_factory, sizes, batch):
+    folder, ends = tmp_path_factory.mktemp("written"), [0]
+    for size in sizes:
+        ends.append(min(ends[-1] + size, 60))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(types, "BATCH", batch)
+        with RowWriter(folder / "parts.arrow", WHOLE) as writer:
+            for low, high in pairwise(ends):
+                writer.add(TABLE.slice(low, high - low))
+        Examples(TABLE.slice(0, ends[-1])).save(folder / "whole.arrow")
+    assert writer.rows == ends[-1]
+    assert (folder / "parts.arrow").read_bytes() == (folder / "whole.arrow").read_bytes()
 
 
 def test_a_table_of_other_columns_is_no_examples():

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from dtm.foundations.files import sha256, walk
+from dtm.foundations.launch import LocalLauncher
 from tests.tiny import tiny_model
 
 RUN = """
@@ -67,6 +68,23 @@ def inputs(tmp_path_factory) -> Path:
     ]
     (folder / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in sums))
     return folder
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory):
+    """Settings for runs in this process, which share one worker."""
+    launcher = LocalLauncher(workers=1, threads=1, log=tmp_path_factory.mktemp("workers") / "workers.log")
+    yield {"launcher": launcher, "quiet": True}
+    launcher.close()
+
+
+def moved_copy(first: Path, out: Path) -> Path:
+    """A copy of a folder that holds `run/`, with a store of its own: runs find their store by `origin.json`."""
+    shutil.copytree(first, out, symlinks=True)
+    origin = json.loads((out / "run" / "origin.json").read_text())
+    origin |= {"file": str(out / "run.yaml"), "root": str(out), "store": str(out / ".dtm-store")}
+    (out / "run" / "origin.json").write_text(json.dumps(origin))
+    return out
 
 
 def write_run(inputs: Path, out: Path, text: str = RUN) -> Path:

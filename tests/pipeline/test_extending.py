@@ -11,11 +11,10 @@ import pytest
 
 import dtm
 from dtm.foundations.files import sha256, walk
-from dtm.foundations.launch import LocalLauncher
 from dtm.foundations.types import Examples, canonical_id
-from dtm.pipeline.kept import sentences
+from dtm.pipeline.growing import sentences
 from dtm.report import validate
-from tests.pipeline.conftest import EXEMPT, RUN, write_run
+from tests.pipeline.conftest import EXEMPT, RUN, moved_copy, write_run
 
 BY_SOURCE = RUN.replace("{method: kmeans, k: 2, dimensions: 8, on: both}", "{method: by_source, k: 2}")
 LENGTHS = RUN.replace("{method: kmeans, k: 2, dimensions: 8, on: both}", "{method: by_length, k: 3}")
@@ -63,14 +62,6 @@ def colours(path: Path, count: int, start: int = 500) -> Path:
 
 
 @pytest.fixture(scope="module")
-def warm(tmp_path_factory):
-    """Settings for runs in this process, which share one worker."""
-    launcher = LocalLauncher(workers=1, threads=1, log=tmp_path_factory.mktemp("workers") / "workers.log")
-    yield {"launcher": launcher, "quiet": True}
-    launcher.close()
-
-
-@pytest.fixture(scope="module")
 def first(inputs, warm, tmp_path_factory) -> Path:
     """The folder that holds `run/`, whose portion 0 is the sums and whose portion 1 the colours."""
     out = tmp_path_factory.mktemp("first")
@@ -80,13 +71,7 @@ def first(inputs, warm, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def copied(first, tmp_path) -> Path:
-    """A copy of it with a store of its own: runs find their store by `origin.json`."""
-    shutil.copytree(first, tmp_path / "copy", symlinks=True)
-    out = tmp_path / "copy"
-    origin = json.loads((out / "run" / "origin.json").read_text())
-    origin |= {"file": str(out / "run.yaml"), "root": str(out), "store": str(out / ".dtm-store")}
-    (out / "run" / "origin.json").write_text(json.dumps(origin))
-    return out
+    return moved_copy(first, tmp_path / "copy")
 
 
 def test_only_the_portion_that_new_rows_joined_trains_and_the_whole_is_as_from_scratch(copied, warm):

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from dtm.foundations.errors import ConfigError
 from dtm.foundations.launch import LocalLauncher
 from dtm.foundations.registry import registry
 from dtm.foundations.store import Artifact
 from dtm.pipeline import run
+from dtm.pipeline.attribute import attribute
 from dtm.pipeline.rows import model_digest
 from dtm.report import validate
 from tests.pipeline.conftest import RUN, write_run
@@ -58,10 +60,11 @@ def weights(found, name):
     return dense(found, found.folder / places[row["role"]])
 
 
-def dense(found, folder):
+def dense(found, folder, start=None):
+    """A model's weights; `start` is what its adapter was trained on, by default the base."""
     if (folder / "model.safetensors").exists():
         return {name: one.astype(np.float64) for name, one in load_file(folder / "model.safetensors").items()}
-    whole, adapter = base(found), load_file(folder / "adapter_model.safetensors")
+    whole, adapter = dict(start or base(found)), load_file(folder / "adapter_model.safetensors")
     for name in whole:
         stem = "base_model.model." + name.removesuffix(".weight")
         if f"{stem}.lora_A.weight" in adapter:
@@ -79,6 +82,14 @@ def prepared(found):
     (folder,) = [path.parent for path in found.store.glob("objects/*/manifest.json")
                  if json.loads(path.read_text())["step"] == "prepare_base"]  # fmt: skip
     return folder
+
+
+def made_by(found, step):
+    """Manifests of that step's artifacts, each with its folder."""
+    manifests = {
+        path.parent: json.loads(path.read_text()) for path in found.store.glob("objects/*/manifest.json")
+    }
+    return [{**one, "folder": folder} for folder, one in manifests.items() if one["step"] == step]
 
 
 def trainings(found):
@@ -220,6 +231,40 @@ def test_norm_matched_is_vanilla_at_the_distance_of_the_merge(arms):
 def distance(one, other):
     """The Euclidean norm of the difference of all weights, in fp64."""
     return np.sqrt(sum(np.square(one[name] - other[name]).sum() for name in one))
+
+
+def test_a_warm_up_is_where_sub_models_and_their_merge_start(arms):
+    found = arms("{name: disperse_then_merge, warmup: 0.1}", "evaluate.models=[base, submodels, merged]")
+    (drawn,) = made_by(found, "draw")
+    rows = drawn["facts"]["rows"]
+    assert rows == round(0.1 * found.all["data"]["train"])
+    (warmup,) = [one for one in made_by(found, "train")
+                 if one["inputs"]["examples"] == drawn["files"]["rows.arrow"]]  # fmt: skip
+    warm = dense(found, warmup["folder"])
+    ends = [dense(found, found.folder / "submodels" / part, warm) for part in "01"]
+    close(weights(found, "merged"), {name: (ends[0][name] + ends[1][name]) / 2 for name in warm})
+    assert any((warm[name] != one).any() for name, one in base(found).items())
+    steps = {model["name"]: model["steps"] for model in found.models}
+    short = warmup["facts"]["steps"]
+    assert short == -(-rows // 4)  # one pass, whatever max_steps says of the sub-models
+    assert steps == {"base": 0, "submodel-0": short + 2, "submodel-1": short + 2, "merged": short + 4}
+    tokens = {model["name"]: model["tokens"] for model in found.models}
+    spent = warmup["facts"]["tokens"]
+    assert tokens["merged"] == tokens["submodel-0"] + tokens["submodel-1"] - spent
+    if found.lora:
+        alone = attribute(found.folder, quiet=True)
+        loss = {row["model"]: row["loss"] for row in found.heldout if row["source"] == "all"}
+        without = {row["portion"]: row["without"] for row in alone["heldout"] if row["source"] == "all"}
+        assert without == pytest.approx({0: loss["submodel-1"], 1: loss["submodel-0"]}, rel=1e-5)
+
+
+def test_an_adapter_of_a_warmed_model_is_refused(arms):
+    with pytest.raises(
+        ConfigError, match=r"recipe.warmup: after a warm-up an adapter would sit on the warmed"
+    ):
+        arms("{name: disperse_then_merge, warmup: 0.1}", "merge.export=adapter", "train.lora={r: 4}")
+    with pytest.raises(ConfigError, match="from 0 to 1"):
+        arms("{name: disperse_then_merge, warmup: 1.5}")
 
 
 def test_a_sub_model_alone_and_the_mean_over_them(arms):

@@ -5,13 +5,18 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
+from io import StringIO
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from dtm.foundations.errors import ConfigError, DataError
 from dtm.foundations.launch import LocalLauncher
+from dtm.foundations.store import Artifact
 from dtm.pipeline import run
+from dtm.pipeline.plan import show
+from dtm.pipeline.rows import model_digest
 from tests.pipeline.conftest import RUN, events, write_run
 
 KMEANS = "disperse: {method: kmeans, k: 2, dimensions: 8, on: both}"
@@ -28,11 +33,10 @@ def place(inputs, tmp_path_factory, launcher):
     """A function that disperses by a section, over one store."""
     out = tmp_path_factory.mktemp("signals")
 
-    def disperse(section, **more):
+    def disperse(section, recipe="disperse_then_merge", **more):
         file = write_run(inputs, out, RUN.replace(KMEANS, f"disperse: {section}"))
-        return run(
-            file, [f"output_dir={out / 'run'}"], until="disperse", quiet=True, launcher=launcher, **more
-        )
+        settings = [f"output_dir={out / 'run'}", f"recipe={recipe}"]
+        return run(file, settings, quiet=True, launcher=launcher, **{"until": "disperse", **more})
 
     return out, disperse
 
@@ -94,6 +98,24 @@ def test_sources_and_clusters_stay_whole_when_gradients_part_them(place):
     assert set(portions) == {0, 1, 2, 3}
 
 
+def test_after_a_warm_up_gradients_are_those_of_the_warmed_model(place):
+    out, disperse = place
+    before = {folder.name for folder in stored(out, "group_gradients")}
+    how = "{method: gradient, k: 2, gradients: {rows: 5, sketch: 64}}"
+    disperse(how, recipe="{name: disperse_then_merge, warmup: 0.2}")
+    [folder] = [one for one in stored(out, "group_gradients") if one.name not in before]
+    used = json.loads((folder / "manifest.json").read_text())["inputs"]["base"]
+    [merged] = stored(out, "merge")  # the warm-up's adapter, in the base
+    files = json.loads((merged / "manifest.json").read_text())["files"]
+    assert used == model_digest(Artifact("", merged, {"files": files}))
+    planned = disperse(how, recipe="{name: disperse_then_merge, warmup: 0.3}", dry_run=True)
+    assert {step["step"] for step in planned["steps"] if step["planned"]} >= {
+        "warmup",
+        "gradients",
+        "disperse",
+    }
+
+
 def test_gradients_of_rows_are_those_of_the_adapter_that_will_be_trained(place):
     out, disperse = place
     disperse("{method: gradient_kmeans, k: 3, gradients: {sketch: 32}}")
@@ -116,6 +138,26 @@ def test_a_plan_says_what_would_be_computed_and_computes_nothing(inputs, tmp_pat
     assert sum(rows) == steps["base loss"]["rows"]
     assert np.ptp(rows) <= 1
     assert not stored(tmp_path, "losses")
+
+
+def test_a_probe_times_training_though_portions_wait_and_says_what_is_not_timed(place):
+    _, disperse = place
+    how = "{method: gradient, k: 2, gradients: {rows: 4, sketch: 64}}"
+    disperse(how.replace("rows: 4", "rows: 2"))
+    plan = disperse(how, until="train", dry_run=True, probe=True)
+    rows = {step["step"]: step for step in plan["steps"]}
+    assert rows["gradients"]["planned"]
+    assert rows["gradients"]["seconds"] > 0  # as other gradients of this base took
+    assert plan["totals"]["tokens_per_second"] > 0
+    assert plan["totals"]["training_seconds"] == pytest.approx(
+        plan["totals"]["training_tokens"] / plan["totals"]["tokens_per_second"]
+    )
+    assert plan["totals"]["untimed"] == []
+    plan = disperse(how, recipe="{name: disperse_then_merge, warmup: 0.4}", dry_run=True)
+    assert plan["totals"]["untimed"] == ["gradients"]
+    console = Console(file=StringIO(), width=200)
+    show(plan, console)
+    assert "no such step was done here before: gradients." in " ".join(console.file.getvalue().split())
 
 
 @pytest.mark.parametrize(("section", "message"), [

@@ -9,7 +9,7 @@ import re
 import pytest
 
 from dtm.report import page, portions_table, render, validate
-from dtm.report.split import HIGH, RIM, WIDE, lines, points, sentence
+from dtm.report.split import HIGH, RIM, WIDE, lines, points, proposal, sentence, sharing
 from tests.report import splits
 from tests.report.test_browser import CHROMIUM, opened
 from tests.report.test_page import Reader
@@ -157,3 +157,58 @@ def test_the_map_reads_the_row_under_the_pointer_and_hides_portions(results, poi
     assert len(set(told["told"])) > 3
     assert (told["hidden"], told["shown"]) == ("none", "inline")
     assert told["wide"] <= 0
+
+
+def test_what_portions_share_and_what_became_of_kept_ones_stands_at_their_bars(results):
+    found = {**results, "growing": {"kept": 7, "portions": [
+        {"portion": 0, "was": 0, "kept": 980, "joined": 0, "left": 3, "copies_left": 2, "submodel": "trained"},
+        {"portion": 1, "was": 2, "kept": 1000, "joined": 0, "left": 0, "submodel": "reused"},
+        {"portion": 2, "was": None, "kept": 0, "joined": 55, "left": 0, "copies_joined": 5, "submodel": "trained"},
+    ]}}  # fmt: skip
+    found["portions"] = [{**one, "copied": 0 if number else 1204, "replayed": 40}
+                         for number, one in enumerate(results["portions"])]  # fmt: skip
+    found["split"] = {
+        **results["split"],
+        "sharing": {"rows": 900, "copied": 12, "copies": 14, "replayed": 40},
+    }
+    validate(found)
+    text = Reader(page(found)).text
+    for said in ("980 kept, 3 left, copies: 2 left; trained", "1,000 kept; reused",
+                 "55 joined, copies: 5 joined; trained", "1,204 copied, 40 in all",
+                 "Kept, joined and left are rows of the run", "those in all are replayed"):  # fmt: skip
+        assert said in text
+    plain = Reader(page(results)).text
+    assert " kept" not in plain.split("Portions", 1)[1].split("How good the split is")[0]
+    assert "in all" not in plain
+
+
+def test_sharing_is_told_with_what_it_costs():
+    told = {
+        "rows": 1320,
+        "copied": 1,
+        "copies": 2,
+        "replayed": 40,
+        "times_rows": 1.3,
+        "times_trained_tokens": 1.284,
+    }
+    (said,) = sharing(told)
+    assert "1 row of a portion is in others as well (2 copies)" in said
+    assert "1.28 times the trained tokens" in said
+    (said,) = sharing({**told, "replayed": 0, "times_trained_tokens": None})
+    assert "1.3 times the rows" in said
+    assert "every one" not in said
+    assert sharing(None) == sharing({}) == sharing({**dict.fromkeys(told), "rows": None}) == []
+
+
+def test_a_proposed_number_of_portions_has_its_reasons_on_the_page_and_in_the_terminal(results):
+    why = [
+        "The smallest portion has about 900 rows and 212 optimizer steps.",
+        "Of 3 and 4 it is the nearest.",
+    ]
+    found = {**results, "split": {**results["split"], "proposal": {"k": 4, "why": why, "starved": False}}}
+    validate(found)
+    said = "k: auto took 4. " + " ".join(why)
+    assert said in Reader(page(found)).text
+    assert said.replace(" ", "") in re.sub(r"\s", "", words(portions_table(found, 100)))
+    assert "depends on what the base makes" in proposal({"k": 4, "why": [], "pending": True})[0]
+    assert proposal(None) == proposal({"k": None}) == []

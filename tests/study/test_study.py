@@ -41,6 +41,13 @@ def test_study_json_holds_every_arm_under_every_seed(undisturbed):
     scores = [point["score"] for point in arms["dtm"]["grid"]["points"]]
     assert arms["dtm"]["grid"]["chosen"] == scores.index(max(scores))
     assert arms["dtm"]["point"] == arms["dtm"]["grid"]["points"][arms["dtm"]["grid"]["chosen"]]["values"]
+    assert [one["arms"] for one in results["splits"]["splits"]] == [
+        ["dtm"],
+        ["dtm-clusters"],
+    ]  # others part nothing
+    (pair,) = results["splits"]["pairs"]
+    assert pair["seeds"] == [0]
+    assert abs(pair["adjusted_rand"]) < 0.2
 
 
 def test_arms_that_were_only_screened_enter_no_family(undisturbed):

@@ -16,9 +16,13 @@ from typing import Literal
 import numpy as np
 
 from dtm.disperse.lengths import unrendered
-from dtm.disperse.transport import assign_balanced
+from dtm.disperse.transport import assign_balanced, choices
 
 SWEEPS = 30
+SORTED, STRIDE = (
+    1 << 15,
+    32,
+)  # units that are sorted whole; of more, a sample of every so many says where to look
 ENOUGH = 1e-3  # share of the weight above the portions' due at which prices are good enough
 
 Balance = Literal["rows", "tokens"]
@@ -56,7 +60,7 @@ def weighted(
     prices_K = np.zeros(k) if prices_K is None else prices_K
     best = (np.inf, prices_K, np.zeros(len(weights_N), np.int64))
     for _ in range(SWEEPS):
-        portions_N = (value_KN - prices_K[:, None]).argmax(axis=0)
+        portions_N = choices(value_KN, prices_K)
         load_K = np.bincount(portions_N, weights=weights_N, minlength=k)
         excess = np.maximum(load_K - load_K.mean(), 0).sum() / load_K.sum()
         if excess < best[0]:
@@ -69,17 +73,45 @@ def weighted(
 
 def _sweep(value_KN: np.ndarray, weights_N: np.ndarray, prices_K: np.ndarray) -> np.ndarray:
     """One round of exact coordinate descent: each price in turn such that its portion gets its due."""
+    k, due = len(prices_K), weights_N.sum() / len(prices_K)
     prices_K = prices_K.copy()
-    due = weights_N.sum() / len(prices_K)
-    for portion in range(len(prices_K)):
-        net_KN = value_KN - prices_K[:, None]
-        net_KN[portion] = -np.inf
-        margin_N = value_KN[portion] - net_KN.max(axis=0)
-        order_N = np.argsort(-margin_N, kind="stable")
-        inside = int(np.searchsorted(np.cumsum(weights_N[order_N]), due)) + 1  # the unit that crosses the due
-        edge = order_N[max(inside - 1, 0) : inside + 1]
-        prices_K[portion] = margin_N[edge].mean()
+    later_KN = np.full_like(value_KN, -np.inf)  # best net value among the portions behind
+    for portion in range(k - 2, -1, -1):
+        np.subtract(value_KN[portion + 1], prices_K[portion + 1], out=later_KN[portion])
+        np.maximum(later_KN[portion], later_KN[portion + 1], out=later_KN[portion])
+    earlier_N = np.full(len(weights_N), -np.inf)
+    for portion in range(k):
+        margin_N = value_KN[portion] - np.maximum(earlier_N, later_KN[portion])
+        prices_K[portion] = margin_at(margin_N, weights_N, due)
+        np.maximum(earlier_N, value_KN[portion] - prices_K[portion], out=earlier_N)
     return prices_K - prices_K.min()
+
+
+def margin_at(margin_N: np.ndarray, weights_N: np.ndarray, due: float) -> float:
+    """Between the margins of the unit with which the units of largest margin weigh `due`, and of the next.
+
+    Only units near to it are sorted: a sample says between which margins it lies, and what is above is added up.
+    """
+    near, above = np.arange(len(margin_N)), 0.0
+    if len(margin_N) > SORTED:
+        high, low = _bracket(margin_N[::STRIDE], weights_N[::STRIDE], due / weights_N.sum())
+        between = np.flatnonzero((margin_N <= high) & (margin_N >= low))
+        heavier = float(weights_N[margin_N > high].sum())
+        if heavier < due < heavier + weights_N[between].sum() - weights_N.max():
+            near, above = between, heavier
+    order = near[np.argsort(-margin_N[near], kind="stable")]
+    crossing = int(np.searchsorted(above + np.cumsum(weights_N[order]), due))
+    return float(margin_N[order[crossing : crossing + 2]].mean())
+
+
+def _bracket(margin_S: np.ndarray, weights_S: np.ndarray, share: float) -> tuple[float, float]:
+    """Margins of a sample between which its units of largest margin have that share of the weight, and wide enough
+    that all units' do as well, but rarely."""
+    order = np.argsort(-margin_S, kind="stable")
+    reached = np.cumsum(weights_S[order])
+    place = int(np.searchsorted(reached, share * reached[-1]))
+    slack = 4 * int(np.sqrt(len(order))) + 1
+    return margin_S[order[max(place - slack, 0)]], margin_S[order[min(place + slack, len(order) - 1)]]
 
 
 def level(similarity_NK: np.ndarray, weights_N: np.ndarray, portions_N: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -11,8 +10,9 @@ import numpy as np
 
 from dtm.disperse.sphere import own_similarities, unit_rows
 from dtm.foundations.seeds import derive
+from dtm.foundations.signals.shingles import pattern
 from dtm.foundations.signals.text import first_turns
-from dtm.foundations.signals.tfidf import WORD
+from dtm.foundations.signals.tfidf import SHORTEST
 from dtm.foundations.types import Examples
 
 TERMS = 10
@@ -31,9 +31,12 @@ def card(
     `examples`, three of {id, source, instruction, response}, nearest to the portion's centre where
     `embedding` [N, D] is given, else drawn by `seed`; and `unembedded`, rows whose embedding is zero.
     """
+    import pyarrow.compute as pc
+
     rows_K = [np.flatnonzero(portions_N == portion) for portion in range(k)]
     tokens_2N = examples.token_counts() if examples.rendered else None
-    sources_N = np.asarray(examples.column("source"), dtype=str)
+    sources = pc.dictionary_encode(examples.table.column("source").combine_chunks())
+    names, source_N = sources.dictionary.to_pylist(), sources.indices.to_numpy()
     terms_K = _terms(examples, rows_K)
     order_N, zero_N = _order(portions_N, k, embedding, seed)
     cards = []
@@ -44,12 +47,18 @@ def card(
             "rows": len(rows),
             "tokens": None if tokens_2N is None else int(tokens_2N[0][rows].sum()),
             "trained_tokens": None if tokens_2N is None else int(tokens_2N[1][rows].sum()),
-            "sources": dict(sorted(Counter(sources_N[rows].tolist()).items(), key=_largest_first)),
+            "sources": dict(sorted(_counted(names, source_N[rows]), key=_largest_first)),
             "terms": terms_K[portion],
             "examples": list(_shown(examples.take(shown))),
             "unembedded": None if zero_N is None else int(zero_N[rows].sum()),
         })  # fmt: skip
     return cards
+
+
+def _counted(names: list[str], number_M: np.ndarray) -> Iterator[tuple[str, int]]:
+    """Each name that is there, and how often."""
+    counts = np.bincount(number_M, minlength=len(names)).tolist()
+    return ((name, count) for name, count in zip(names, counts, strict=True) if count)
 
 
 def _largest_first(item: tuple[str, int]) -> tuple[int, str]:
@@ -90,7 +99,7 @@ def _terms(examples: Examples, rows_K: list[np.ndarray]) -> list[list[str]]:
     ]
     words = first_turns(examples.take(np.concatenate(sample_K)), "user")
     vectorizer = CountVectorizer(
-        token_pattern=WORD, stop_words=list(ENGLISH_STOP_WORDS), binary=True, max_features=50_000
+        token_pattern=pattern(SHORTEST), stop_words=list(ENGLISH_STOP_WORDS), binary=True, max_features=50_000
     )
     try:
         holds_NV = vectorizer.fit_transform(words)

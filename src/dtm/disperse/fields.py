@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ def values(examples_N: Examples, field: str, *, where: str) -> list[Any]:
     known: set[str] = set()
     for number, text in enumerate(examples_N.column("meta")):
         meta = json.loads(text) if text else {}
-        known.update(meta)
+        known.update(_names(meta))
         value = _look(meta, field)
         found.append(value)
         if value is MISSING or value is None:
@@ -50,6 +51,15 @@ def numbers(examples_N: Examples, field: str, *, where: str) -> np.ndarray:
                 where=where,
             )
     return np.array(found, np.float64)
+
+
+def _names(meta: dict[str, Any], above: str = "") -> Iterator[str]:
+    """The fields that hold a value, those inside others by `a.b`."""
+    for name, value in meta.items():
+        if isinstance(value, dict) and value:
+            yield from _names(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}"
 
 
 def _look(meta: Any, field: str) -> Any:

@@ -49,8 +49,9 @@ def hierarchical(
             portions_N[members] = first
             return
         left = (count + 1) // 2
+        here = members if len(members) < len(points_ND) else slice(None)  # a slice copies nothing
         fit = best_fit(
-            points_ND[members], weights_N[members], 2, generator, restarts=restarts, threads=threads_,
+            points_ND[here], weights_N[here], 2, generator, restarts=restarts, threads=threads_,
             max_iterations=max_iterations, new_step=lambda weights_M: two_sides(weights_M, left, count),
         )  # fmt: skip
         part(members[fit.portions_N == 0], first, left)

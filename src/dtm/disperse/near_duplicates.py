@@ -11,11 +11,14 @@ first, so that work is linear in the rows however many share it. Memory is 256 b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from dtm.foundations.signals.shingles import batches, mixed, words
-from dtm.foundations.signals.text import texts_at
-from dtm.foundations.types import Examples
+from dtm.disperse.sphere import threads
+from dtm.foundations.blocks import blocks, over_blocks
+from dtm.foundations.signals.shingles import mixed, words
+from dtm.foundations.signals.text import BATCH, at
 
 WORDS = 3  # in a row: a row is the set of these
 THRESHOLD = 0.7  # of the Jaccard similarity, at and above which two rows are near-duplicates
@@ -25,14 +28,14 @@ PAIRS = 1 << 13  # compared at a time
 CHUNK = 1 << 15  # hashes worked on at a time: they stay in the processor's cache
 
 
-def near_duplicates(examples_N: Examples, *, threshold: float = THRESHOLD) -> np.ndarray:
+def near_duplicates(said_N: Sequence[str], *, threshold: float = THRESHOLD) -> np.ndarray:
     """The group of each row, int64 [N], by first appearance; -1 for a row that is like no other.
 
-    A group is what pairs of near-duplicates connect: its ends may differ by more. All turns of the user and the
-    assistant count. Rows without a word are like no other.
+    A group is what pairs of near-duplicates connect: its ends may differ by more. Rows without a word are like no
+    other. `said_N` may be `Texts`, of which a batch is in memory at a time.
     """
-    signatures_NP, spoken_N = signatures(examples_N)
-    group_N = np.arange(len(examples_N))
+    signatures_NP, spoken_N = signatures(said_N)
+    group_N = np.arange(len(said_N))
     bands = [_band(signatures_NP, number) for number in range(BANDS)]
     tried = np.zeros(0, np.uint64)
     for number, key_N in enumerate(bands):
@@ -43,30 +46,37 @@ def near_duplicates(examples_N: Examples, *, threshold: float = THRESHOLD) -> np
         )
         pairs = np.column_stack([codes >> np.uint64(32), codes & np.uint64(0xFFFFFFFF)]).astype(np.int64)
         likely = estimated(signatures_NP, pairs) >= threshold - DOUBT
-        alike = resemblance(examples_N, pairs[likely]) >= threshold
+        alike = resemblance(said_N, pairs[likely]) >= threshold
         tried = np.union1d(tried, codes[likely])
         group_N = _joined(group_N, pairs[likely][alike])
     return _numbered(group_N)
 
 
-def signatures(examples_N: Examples) -> tuple[np.ndarray, np.ndarray]:
+def signatures(said_N: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """The minima of each row's runs of words under BANDS x EACH hash functions, uint32 [N, P]; and which rows
     have a word, bool [N]."""
     functions = np.random.default_rng(0)  # fixed: the same rows have the same signature in every run
-    salts = functions.integers(1 << 63, size=BANDS * EACH, dtype=np.uint64)
-    factors = functions.integers(1 << 63, size=BANDS * EACH, dtype=np.uint64) | np.uint64(1)
-    signatures_NP = np.full((len(examples_N), BANDS * EACH), np.iinfo(np.uint32).max, np.uint32)
-    spoken_N = np.zeros(len(examples_N), bool)
-    for start, said in batches(examples_N, "both"):
+    salts = functions.integers(1 << 32, size=BANDS * EACH, dtype=np.uint32)
+    factors = functions.integers(1 << 32, size=BANDS * EACH, dtype=np.uint32) | np.uint32(1)
+    signatures_NP = np.full((len(said_N), BANDS * EACH), np.iinfo(np.uint32).max, np.uint32)
+    spoken_N = np.zeros(len(said_N), bool)
+
+    def fill(rows: slice) -> None:
+        said = words(said_N[rows])
+        spoken_N[rows] = said.counts_N > 0
         hashes_R, text_R = said.runs(WORDS, whole=True)
-        spoken_N[start : start + len(said.counts_N)] = said.counts_N > 0
         for low in range(0, len(hashes_R), CHUNK):
-            part_C, row_C = hashes_R[low : low + CHUNK], text_R[low : low + CHUNK]
-            firsts = np.flatnonzero(np.diff(row_C, prepend=-1))
-            rows = row_C[firsts] + start
+            part_C, row_C = hashes_R[low : low + CHUNK].astype(np.uint32), text_R[low : low + CHUNK]
+            firsts, hashed_C = np.flatnonzero(np.diff(row_C, prepend=-1)), np.empty_like(part_C)
+            here = row_C[firsts] + rows.start
             for number, (salt, factor) in enumerate(zip(salts, factors, strict=True)):
-                least = np.minimum.reduceat((part_C ^ salt) * factor >> np.uint64(32), firsts)
-                signatures_NP[rows, number] = np.minimum(signatures_NP[rows, number], least.astype(np.uint32))
+                np.multiply(np.bitwise_xor(part_C, salt, out=hashed_C), factor, out=hashed_C)
+                least = np.minimum.reduceat(hashed_C, firsts)
+                signatures_NP[here, number] = np.minimum(signatures_NP[here, number], least)
+
+    with threads() as count:
+        for _ in over_blocks(fill, blocks(len(said_N), BATCH), count):
+            pass
     return signatures_NP, spoken_N
 
 
@@ -79,28 +89,31 @@ def estimated(signatures_NP: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     return found
 
 
-def resemblance(examples_N: Examples, pairs: np.ndarray) -> np.ndarray:
+def resemblance(said_N: Sequence[str], pairs: np.ndarray) -> np.ndarray:
     """The exact Jaccard similarity of each pair's sets of runs of words, float64 [P]."""
     found = [np.zeros(0)]
     for low in range(0, len(pairs), PAIRS):
         rows, sides = np.unique(pairs[low : low + PAIRS], return_inverse=True)
-        hashes_R, text_R = words(texts_at(examples_N, rows, "both")).runs(WORDS, whole=True)
-        order = np.lexsort((hashes_R, text_R))
-        hashes_R, text_R = hashes_R[order], text_R[order]
-        kept = np.append(True, (np.diff(text_R) != 0) | (np.diff(hashes_R) != 0))[: len(text_R)]
-        hashes_R, text_R = hashes_R[kept], text_R[kept]
+        hashes_R, text_R = words(at(said_N, rows)).runs(WORDS, whole=True)
+        text_R, hashes_R = _distinct(text_R, hashes_R)
         size_T = np.bincount(text_R, minlength=len(rows))
         start_T = np.cumsum(size_T) - size_T
         side = sides.reshape(-1)  # both rows of each pair, one behind the other
-        pair = np.repeat(np.arange(len(side)) // 2, size_T[side])
-        place = np.arange(len(pair)) - np.repeat(
-            np.cumsum(size_T[side]) - size_T[side] - start_T[side], size_T[side]
-        )
-        order = np.lexsort((hashes_R[place], pair))
-        pair, code = pair[order], hashes_R[place][order]
-        both = np.bincount(pair[1:][(np.diff(pair) == 0) & (np.diff(code) == 0)], minlength=len(side) // 2)
-        found.append(both / (size_T[side].reshape(-1, 2).sum(axis=1) - both))
+        size_S = size_T[side]
+        place = np.arange(size_S.sum()) - np.repeat(np.cumsum(size_S) - size_S - start_T[side], size_S)
+        pair = np.repeat(np.arange(len(side)) // 2, size_S)
+        either = np.bincount(_distinct(pair, hashes_R[place])[0], minlength=len(side) // 2)
+        found.append((size_S.reshape(-1, 2).sum(axis=1) - either) / either)
     return np.concatenate(found)
+
+
+def _distinct(set_R: np.ndarray, hash_R: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each different hash of each set once. One number holds both, for numbers sort much faster than pairs: the
+    set, and of the hash the bits that are left, which are 50 or more."""
+    bits = np.uint64(64 - int(set_R.max(initial=1)).bit_length())
+    code = np.sort(set_R.astype(np.uint64) << bits | hash_R >> np.uint64(64) - bits)
+    code = code[np.append(True, code[1:] != code[:-1])[: len(code)]]
+    return (code >> bits).astype(np.int64), code << np.uint64(64) - bits
 
 
 def _band(signatures_NP: np.ndarray, number: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,31 +13,42 @@ from dtm.disperse.plane import plane
 from dtm.disperse.sphere import add_moved, unit_rows
 from dtm.foundations.seeds import derive
 from dtm.foundations.signals import embed
+from dtm.foundations.signals.text import Texts
 from dtm.foundations.types import SCHEMA, Examples
 
+Progress = Callable[[int, int], None]  # rows done, rows in all
 SAMPLE = 20_000  # rows embedded by tf-idf where the method needed no embedding
 DIMENSIONS = 64  # of that embedding
 MATRIX = 64  # portions up to which each pair of them has its similarity told
 
 
 def quality(
-    examples: Examples, portions_N: np.ndarray, k: int, *, embedding: np.ndarray | None = None, seed: int = 0
+    examples: Examples,
+    portions_N: np.ndarray,
+    k: int,
+    *,
+    embedding: np.ndarray | None = None,
+    sampled: tuple[np.ndarray, np.ndarray] | None = None,
+    seed: int = 0,
 ) -> tuple[dict[str, Any], list[tuple[int, int, int]]]:
     """What `split` in results.json holds (see its schema), and the near-duplicates that portions share:
     (group, portion, row), sorted.
 
-    Rows are compared in `embedding` [N, D]; without one, a seeded sample of SAMPLE rows is in tf-idf. Memory
-    beyond the embedding is 300 bytes a row.
+    Rows are compared in `embedding` [N, D]; without one, a sample of SAMPLE rows is in tf-idf, `sampled` being what
+    `sample` gave if it is at hand. Memory beyond the embedding is 300 bytes a row.
     """
     from threadpoolctl import threadpool_limits
 
     seed = derive(seed, "quality")
     sources_N = _codes(examples, "source")
     several = sources_N.max(initial=0) > 0
-    said = Examples(examples.table.select(SCHEMA.names))  # without tokens: taking rows copies all columns
+    said = Examples(examples.table.select(SCHEMA.names))  # without tokens
     crossing, duplicates = _duplicates(said, portions_N, k)
     with threadpool_limits(1, user_api="blas"):  # the same bits on any number of threads
-        rows, points, of = _points(said, embedding, seed)
+        if embedding is not None:
+            rows, points, of = np.arange(len(said)), embedding, "embedding"
+        else:
+            (rows, points), of = sampled or sample(said, seed), "tf-idf"
         alike = similarity(points, portions_N[rows], k)
         shown = plane(said, rows, points, portions_N, seed)
     return {
@@ -74,16 +86,13 @@ def similarity(points_ND: np.ndarray, portions_N: np.ndarray, k: int) -> dict[st
     }
 
 
-def _points(
-    examples: Examples, embedding: np.ndarray | None, seed: int
-) -> tuple[np.ndarray, np.ndarray, str]:
-    """Which rows are compared, their points [., D], and what these are."""
-    if embedding is not None:
-        return np.arange(len(examples)), embedding, "embedding"
+def sample(examples: Examples, seed: int, progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """SAMPLE rows at most, ascending [S], and their tf-idf in DIMENSIONS dimensions, unit rows float32 [S, D]."""
     rows = np.arange(len(examples))
     if len(rows) > SAMPLE:
         rows = np.sort(np.random.default_rng(seed).permutation(len(rows))[:SAMPLE])
-    return rows, embed(examples.take(rows), on="both", dimensions=DIMENSIONS, seed=seed), "tf-idf"
+    said = Examples(examples.table.select(SCHEMA.names)).take(rows)  # without tokens, which taking would copy
+    return rows, embed(said, on="both", dimensions=DIMENSIONS, seed=seed, progress=progress)
 
 
 def _balance(examples: Examples, portions_N: np.ndarray, k: int) -> dict[str, float | None]:
@@ -105,7 +114,7 @@ def _duplicates(
     """Near-duplicates that portions share, and their counts; one row a family, whose rows are kin by intent."""
     first_F = np.unique(_codes(examples, "family"), return_index=True)[1]
     whole = len(first_F) == len(examples)
-    group_F = near_duplicates(examples if whole else examples.take(first_F))
+    group_F = near_duplicates(Texts(examples, "both", None if whole else first_F))
     portion_F = portions_N[first_F]
     groups = int(group_F.max(initial=-1)) + 1
     alike_F = group_F >= 0

@@ -5,11 +5,13 @@ Blocks are the same whatever the number of threads, and BLAS runs on one thread 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 
+from dtm.foundations import blocks as foundations
+from dtm.foundations.blocks import over_blocks
 from dtm.foundations.errors import DataError
 
 BLOCK = 8192  # rows a matrix product
@@ -111,15 +113,4 @@ def own_similarities(points_ND: np.ndarray, portions_N: np.ndarray, k: int) -> n
 
 def blocks(count: int) -> Iterator[slice]:
     """The slices of BLOCK rows that cover `count` rows."""
-    return (slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK))
-
-
-def over_blocks(work: Callable[[slice], object], slices: Iterator[slice], threads: int) -> Iterator:
-    """What `work` makes of each slice, in order, by as many threads."""
-    if threads == 1:
-        yield from map(work, slices)
-        return
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(work, slices)
+    return foundations.blocks(count, BLOCK)

@@ -12,11 +12,11 @@ import numpy as np
 
 from dtm.disperse.balance import Balance, assign_even, weights_of
 from dtm.disperse.joining import smallest
-from dtm.disperse.sphere import threads
+from dtm.disperse.sphere import blocks, threads
 from dtm.foundations.registry import registry
 from dtm.foundations.seeds import derive32
 from dtm.foundations.settings import Count
-from dtm.foundations.signals.text import Side, texts
+from dtm.foundations.signals.text import Side, Texts
 from dtm.foundations.signals.tfidf import tfidf
 from dtm.foundations.types import Examples
 
@@ -39,19 +39,24 @@ def join(
     `smallest`."""
     from scipy.sparse import csr_matrix
 
-    features_NF = tfidf(texts(examples_N, on), 1, None, max_terms=max_terms)
-    known = np.flatnonzero(before_N >= 0)
-    holds_KN = csr_matrix((np.ones(len(known)), (before_N[known], known)), shape=(k, len(before_N)))
-    centres_KF = (holds_KN @ features_NF).toarray()
+    features_NF = tfidf(Texts(examples_N, on), 1, None, max_terms=max_terms)
+    centres_KF = np.zeros((k, features_NF.shape[1]))
+    for block in blocks(len(before_N)):
+        before_B = before_N[block]
+        known = np.flatnonzero(before_B >= 0)
+        holds_KB = csr_matrix((np.ones(len(known)), (before_B[known], known)), shape=(k, len(before_B)))
+        centres_KF += (holds_KB @ features_NF[block]).toarray()
     norms_K1 = np.linalg.norm(centres_KF, axis=1, keepdims=True)
-    with threads():
-        likeness_NK = features_NF @ (centres_KF / np.where(norms_K1 == 0, 1, norms_K1)).T
+    centres_FK = (centres_KF / np.where(norms_K1 == 0, 1, norms_K1)).T
     joined_N = smallest(examples_N, before_N, k, rows=rows, tokens=tokens, balance=balance)
-    worded_N = np.diff(features_NF.indptr) > 0
-    return np.where(worded_N, likeness_NK.argmax(axis=1), joined_N)
+    for block in blocks(len(before_N)):
+        features_BF = features_NF[block]
+        worded_B = np.diff(features_BF.indptr) > 0
+        joined_N[block] = np.where(worded_B, (features_BF @ centres_FK).argmax(axis=1), joined_N[block])
+    return joined_N
 
 
-@registry("disperse").register("topic", needs=("rows", "tokens"), join=join)
+@registry("disperse").register("topic", version=2, needs=("rows", "tokens"), join=join)
 def topic(
     examples_N: Examples,
     k: int,
@@ -70,15 +75,16 @@ def topic(
     tokens (`balance`). Rows without a word have no topic and fill up.
     """
     weights_N = weights_of(balance, len(examples_N), rows, tokens)
-    features_NF = tfidf(texts(examples_N, on), 1, None, max_terms=max_terms)
-    with threads():
+    with threads() as count:
+        features_NF = tfidf(Texts(examples_N, on), count, None, max_terms=max_terms)
         return assign_even(shares(features_NF, k, seed, max_iterations), weights_N)
 
 
 def shares(features_NF: Any, k: int, seed: int, max_iterations: int) -> np.ndarray:
     """The share of each topic in each row, float [N, K]; rows sum to 1, or to 0 where there is no word.
 
-    Topics are scaled to equal weight (their words sum to 1), so that a share is one of words.
+    `features_NF` is scipy sparse, or gives such rows block by block. Topics are scaled to equal weight (their
+    words sum to 1), so that a share is one of words.
     """
     import warnings
 
@@ -89,15 +95,18 @@ def shares(features_NF: Any, k: int, seed: int, max_iterations: int) -> np.ndarr
     chosen = np.arange(count)
     if count > FIT_ROWS:
         chosen = np.sort(np.random.default_rng(seed).choice(count, FIT_ROWS, replace=False))
-    share_NK = np.zeros((count, k))
-    if not features_NF[chosen].nnz:
+    share_NK, sample_SF = np.zeros((count, k)), features_NF[chosen]
+    if not sample_SF.nnz:
         return share_NK
     rank = min(k, features_NF.shape[1], count)
     model = NMF(rank, init="nndsvda", random_state=derive32(seed, "topic"), max_iter=max_iterations)
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):  # its own error may round below zero
         warnings.simplefilter("ignore", ConvergenceWarning)  # the portions are even wherever it stops
-        model.fit(features_NF[chosen])
-        weights_NK = model.transform(features_NF) * model.components_.sum(axis=1)
-    sums_N1 = weights_NK.sum(axis=1, keepdims=True)
-    np.divide(weights_NK, sums_N1, out=share_NK[:, :rank], where=sums_N1 > 0)
+        model.fit(sample_SF)
+        for block in blocks(count):
+            if not (features_BF := features_NF[block]).nnz:
+                continue  # of which transform would make NaN
+            weights_BK = model.transform(features_BF) * model.components_.sum(axis=1)
+            sums_B1 = weights_BK.sum(axis=1, keepdims=True)
+            np.divide(weights_BK, sums_B1, out=share_NK[block, :rank], where=sums_B1 > 0)
     return share_NK

@@ -49,13 +49,13 @@ def _price(value_KN: np.ndarray, prices_K: np.ndarray) -> tuple[np.ndarray, np.n
     """Prices that nearly fill the portions, and where the rows go at them."""
     k, count = value_KN.shape
     enough, patience = count // 2000, 3
-    best_prices, best_portions = prices_K, _choices(value_KN, prices_K)
+    best_prices, best_portions = prices_K, choices(value_KN, prices_K)
     best_excess = _excess(best_portions, k)
     for _ in range(SWEEPS):
         if best_excess <= enough or not patience:
             break
         prices_K = _sweep(value_KN, prices_K)
-        portions_N = _choices(value_KN, prices_K)
+        portions_N = choices(value_KN, prices_K)
         excess = _excess(portions_N, k)
         patience = 3 if excess < best_excess else patience - 1
         if excess < best_excess:
@@ -63,7 +63,7 @@ def _price(value_KN: np.ndarray, prices_K: np.ndarray) -> tuple[np.ndarray, np.n
     return best_prices, best_portions
 
 
-def _choices(value_KN: np.ndarray, prices_K: np.ndarray) -> np.ndarray:
+def choices(value_KN: np.ndarray, prices_K: np.ndarray) -> np.ndarray:
     """Where similarity minus price is highest; of equals the first."""
     best_N, portions_N = value_KN[0] - prices_K[0], np.zeros(value_KN.shape[1], np.int64)
     for portion in range(1, len(prices_K)):

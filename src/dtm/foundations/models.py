@@ -237,20 +237,25 @@ def _in_package(name: str, where: object) -> Located:
 
 
 def _download(name: str, where: object) -> Path:
+    folder = fetch(name, where)
+    check_folder(folder, where=where)
+    return folder
+
+
+def fetch(name: str, where: object) -> Path:
+    """The folder of a hub id, `owner/name` or `owner/name@revision`; raises MissingInput where the hub gives none."""
     from huggingface_hub import snapshot_download
 
     repository, _, revision = name.partition("@")
     patterns = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken"]
     try:
-        folder = Path(snapshot_download(repository, revision=revision or None, allow_patterns=patterns))
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=patterns))
     except Exception as error:  # the hub's client raises a dozen kinds for "not there" and "no network"
         raise MissingInput(
             f"there is no folder {name!r} here, and the hub did not give it ({type(error).__name__})",
             where=where,
             mend="Check the name and the network, or download it and give its folder",
         ) from None
-    check_folder(folder, where=where)
-    return folder
 
 
 def free_bytes(path: Path) -> int:

@@ -48,8 +48,16 @@ class Examples:
         return "input_ids" in self.table.column_names
 
     def take(self, indices: Sequence[int] | Any) -> Examples:
-        """The rows at `indices` (integers, any order), as a new Examples."""
-        return Examples(self.table.take(pa.array(indices, pa.int64())))
+        """The rows at `indices` (integers, any order), as a new Examples.
+
+        From batch to batch: Arrow's own `take` copies all of a column of lists first, and ends at 2 GiB of text.
+        """
+        import numpy as np
+
+        rows, batches = np.asarray(indices, np.int64), self.table.to_batches()
+        starts = np.cumsum([0, *(batch.num_rows for batch in batches)])
+        parts = [_taken(batches, starts, rows[first : first + BATCH]) for first in range(0, len(rows), BATCH)]
+        return Examples(pa.concat_tables([self.table.schema.empty_table(), *parts]))
 
     def column(self, name: str) -> list[Any]:
         return self.table.column(name).to_pylist()
@@ -63,26 +71,90 @@ class Examples:
         import numpy as np
         import pyarrow.compute as pc
 
-        lengths = pc.list_value_length(self.table.column("input_ids")).to_numpy().astype("int64")
-        flat = pc.list_flatten(self.table.column("assistant_mask")).to_numpy()
-        total = np.concatenate([[0], np.cumsum(flat, dtype="int64")])
-        ends = np.cumsum(lengths)
-        return lengths, total[ends] - total[ends - lengths]
+        counts = [np.zeros((2, 0), np.int64)]
+        for mask in self.table.column("assistant_mask").chunks:
+            lengths = pc.list_value_length(mask).to_numpy().astype(np.int64)
+            said = np.cumsum(pc.list_flatten(mask).to_numpy(zero_copy_only=False), dtype=np.int64)
+            total, ends = np.append(0, said), np.cumsum(lengths)
+            counts.append(np.stack([lengths, total[ends] - total[ends - lengths]]))
+        lengths_N, said_N = np.concatenate(counts, axis=1)
+        return lengths_N, said_N
 
-    def save(self, path: Path) -> None:
-        """Write an Arrow IPC file; the same rows give the same bytes, whatever they were cut from.
+    def save(self, path: Path, rows: Sequence[int] | Any | None = None) -> None:
+        """Write an Arrow IPC file of all rows, or of those at `rows`; in memory is a batch.
 
-        A slice's buffers carry bits of its neighbours, and Arrow writes them: each batch is copied first.
+        The same rows give the same bytes, whatever they were cut from.
         """
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, self.table.schema) as writer:
-            for start in range(0, len(self), BATCH):
-                part = self.table.slice(start, BATCH)
-                writer.write_table(part.take(pa.array(range(len(part)), pa.int64())).combine_chunks())
+        with RowWriter(path, self.table.schema) as writer:
+            for start in range(0, len(self) if rows is None else len(rows), BATCH):
+                part = (
+                    Examples(self.table.slice(start, BATCH))
+                    if rows is None
+                    else self.take(rows[start : start + BATCH])
+                )
+                writer.add(part.table)
 
     @classmethod
     def open(cls, path: Path) -> Examples:
         """Memory-map an Arrow IPC file."""
         return cls(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
+
+
+def _taken(batches: Sequence[pa.RecordBatch], starts: Any, rows: Any) -> pa.Table:
+    """At most BATCH rows, in any order, out of record batches of which each begins at `starts`."""
+    import numpy as np
+
+    order = np.argsort(rows, kind="stable")
+    sorted_rows = rows[order]
+    if len(rows) and not (sorted_rows[0] >= 0 and sorted_rows[-1] < starts[-1]):
+        raise IndexError(f"rows {sorted_rows[0]} to {sorted_rows[-1]} of {starts[-1]}")
+    cuts = np.searchsorted(sorted_rows, starts)
+    taken = [
+        batches[int(one)].take(pa.array(sorted_rows[cuts[one] : cuts[one + 1]] - starts[one]))
+        for one in np.flatnonzero(np.diff(cuts))
+    ]
+    table = pa.Table.from_batches(taken)
+    if (np.diff(order) == 1).all():
+        return table
+    places = np.empty(len(rows), np.int64)
+    places[order] = np.arange(len(rows))
+    return table.combine_chunks().take(pa.array(places))
+
+
+class RowWriter:
+    """Writes an Arrow IPC file of rows as they come, BATCH in each record batch however they were handed over.
+
+    A slice's buffers carry bits of its neighbours, and Arrow writes them: each batch is copied first.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.rows = 0
+        self._parts: list[pa.Table] = []
+        self._waiting = 0
+        self._sink = pa.OSFile(str(path), "wb")
+        self._writer = pa.ipc.new_file(self._sink, schema)
+
+    def __enter__(self) -> RowWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._waiting:
+            self._write(self._waiting)
+        self._writer.close()
+        self._sink.close()
+
+    def add(self, table: pa.Table) -> None:
+        self._parts.append(table)
+        self._waiting += len(table)
+        self.rows += len(table)
+        while self._waiting >= BATCH:
+            self._write(BATCH)
+
+    def _write(self, count: int) -> None:
+        whole = pa.concat_tables(self._parts)
+        part = whole.slice(0, count)
+        self._writer.write_table(part.take(pa.array(range(count), pa.int64())).combine_chunks())
+        self._parts, self._waiting = [whole.slice(count)], self._waiting - count
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,9 @@ def _scored(run: Run, merged: Model) -> list[Artifact]:
 
 
 def _merging(run: Run) -> Merging:
-    return Merging(run.checked.config.merge, run.checked.merge, run.base(), tuple(run.submodels))
+    return Merging(
+        run.checked.config.merge, run.checked.merge, run.origin or run.base(), tuple(run.submodels)
+    )
 
 
 def _work(run: Run, k: int, whole: Merging, weights_K: Sequence[float]) -> Work:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,17 @@ from dtm.foundations.errors import DataError
 from dtm.foundations.files import canonical, read_json, text_digest, write_json
 from dtm.foundations.registry import Bound, registry
 from dtm.foundations.store import Claim, Digests
-from dtm.foundations.types import TOKENS, Examples
+from dtm.foundations.types import TOKENS, Examples, RowWriter
 from dtm.pipeline.contamination import reasons
-from dtm.pipeline.kept import Kept, place
+from dtm.pipeline.growing import place
+from dtm.pipeline.kept import Kept
+from dtm.pipeline.sharing import Sharing, write_assignment
 
 Progress = Callable[..., None]
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "tokenizer.model",
                    "special_tokens_map.json", "vocab.json", "merges.txt", "added_tokens.json")  # fmt: skip
 BATCH = 1000
+SHOWN = 500  # characters of a dropped row
 
 
 def own_template(folder: Path) -> str | None:
@@ -58,8 +61,12 @@ def render(
     loaded: Path, base: Path, settings: dict[str, Any], seed: int, claim: Claim, progress: Progress,
     contaminated: Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Tokens and loss masks for every row but `contaminated` ones; then the dev share, drawn by family."""
+    """Tokens and loss masks for every row but `contaminated` ones; the dev share, drawn by family, apart.
+
+    Rows are written as they are rendered: in memory are those of a batch on disk.
+    """
     import pyarrow as pa
+    import pyarrow.compute as pc
     from transformers import AutoTokenizer
 
     claim.empty()
@@ -68,62 +75,79 @@ def render(
         AutoTokenizer.from_pretrained(base), max_length=settings["max_length"], too_long=settings["too_long"]
     )
     examples = Examples.open(loaded / "examples.arrow")
+    schema = pa.schema([*examples.table.schema, *TOKENS])
+    files = {name: claim.output / f"{name}.arrow" for name in ("train", "dev")}
+    dropped: list[_Dropped] = []
+    with RowWriter(files["train"], schema) as train, RowWriter(files["dev"], schema) as dev:
+        for start in range(0, len(examples), BATCH):
+            part = _rendered(examples.table.slice(start, BATCH), renderer, overlapping, dropped)
+            for_dev = pa.array(_for_dev(part["family"], settings["dev"], seed))
+            dev.add(part.filter(for_dev))
+            train.add(part.filter(pc.invert(for_dev)))
+            progress(min(start + BATCH, len(examples)), len(examples))
+    if not train.rows and not dev.rows:
+        raise DataError(
+            f"not one of {len(examples)} rows could be rendered", where="data",
+            mend=f"The reasons: {'; '.join(sorted({one.reason for one in dropped})[:3])}",
+        )  # fmt: skip
+    if not train.rows:  # so few that all were drawn
+        Examples.open(files["dev"]).save(files["train"])
+        Examples(schema.empty_table()).save(files["dev"])
+    _write_dropped(dropped, loaded / "places.arrow", claim.output / "dropped.jsonl")
+    trained, sources = _by_source(Examples.open(files["train"]))
+    facts: dict[str, Any] = {
+        "train": trained,
+        "dev": _by_source(Examples.open(files["dev"]))[0],
+        "dropped": len(dropped),
+    }
+    write_json(claim.output / "card.json", {**facts, "sources": sources})
+    return {**facts, "rows": trained["rows"], "tokens": trained["trained_tokens"]}
+
+
+@dataclass(frozen=True)
+class _Dropped:
+    """A row that cannot be trained on: the beginning of its text, and why."""
+
+    id: str
+    source: str
+    text: str
+    reason: str
+
+
+def _rendered(table: Any, renderer: Renderer, overlapping: Mapping[str, str], dropped: list[_Dropped]) -> Any:
+    """The rows of a table that can be rendered, with the columns TOKENS; others go to `dropped`."""
+    import pyarrow as pa
+
     kept: list[int] = []
-    batches: list[pa.RecordBatch] = []
     ids: list[list[int]] = []
     masks: list[list[bool]] = []
-
-    def flush() -> None:
-        if ids:
-            batches.append(
-                pa.record_batch([pa.array(ids, TOKENS.types[0]), pa.array(masks, TOKENS.types[1])], TOKENS)
-            )
-            ids.clear()
-            masks.clear()
-
-    dropped: list[tuple[dict[str, Any], str]] = []
-    for index, row in enumerate(examples.rows(BATCH)):
+    for index, row in enumerate(table.to_pylist()):
         try:
             if row["id"] in overlapping:
                 raise Unusable(overlapping[row["id"]])
             rendered = renderer(row["messages"])
         except Unusable as reason:
-            dropped.append((row, str(reason)))
+            dropped.append(
+                _Dropped(row["id"], row["source"], canonical(row["messages"])[:SHOWN], str(reason))
+            )
             continue
         kept.append(index)
         ids.append(rendered.input_ids)
         masks.append(rendered.assistant_mask)
-        if len(ids) == BATCH:
-            flush()
-            progress(index, len(examples))
-    flush()
-    if not kept:
-        raise DataError(
-            f"not one of {len(examples)} rows could be rendered", where="data",
-            mend=f"The reasons: {'; '.join(sorted({reason for _, reason in dropped})[:3])}",
-        )  # fmt: skip
-    _write_dropped(dropped, loaded / "places.arrow", claim.output / "dropped.jsonl")
-    whole = examples.take(kept).table
-    tokens = pa.Table.from_batches(batches)
-    for name in TOKENS.names:
-        whole = whole.append_column(TOKENS.field(name), tokens.column(name))
-    train, dev = _split(Examples(whole), settings["dev"], seed)
-    train.save(claim.output / "train.arrow")
-    dev.save(claim.output / "dev.arrow")
-    facts: dict[str, Any] = {"train": _count(train), "dev": _count(dev), "dropped": len(dropped)}
-    write_json(claim.output / "card.json", {**facts, "sources": _by_source(train)})
-    return {**facts, "rows": len(train), "tokens": facts["train"]["trained_tokens"]}
+    whole = Examples(table).take(kept).table
+    for column, values in zip(TOKENS, (ids, masks), strict=True):
+        whole = whole.append_column(column, pa.array(values, column.type))
+    return whole
 
 
-def _write_dropped(dropped: Sequence[tuple[dict[str, Any], str]], places: Path, target: Path) -> None:
+def _write_dropped(dropped: Sequence[_Dropped], places: Path, target: Path) -> None:
     from dtm.data import read_places
 
-    stood = read_places(places, [row["id"] for row, _ in dropped])
+    stood = read_places(places, [row.id for row in dropped])
     with open(target, "w", encoding="utf-8") as file:
-        for row, reason in dropped:
-            name, line = stood[row["id"]]
-            record = {"file": name, "line": line, "reason": reason, "source": row["source"],
-                      "row": canonical(row["messages"])[:500]}  # fmt: skip
+        for row in dropped:
+            name, line = stood[row.id]
+            record = {"file": name, "line": line, "reason": row.reason, "source": row.source, "row": row.text}
             file.write(canonical(record) + "\n")
 
 
@@ -137,60 +161,49 @@ class Placing:
     kept: Kept | None
     new: str
     where: Callable[[str], object]
+    sharing: Sharing = field(default_factory=Sharing)
 
     def __call__(self, examples: Examples, signals: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Portions int64 [N], and facts of those that were kept."""
-        import dtm.disperse
-
+        """The rows of each portion, a `Split`, and facts of portions that were kept."""
         if self.kept is None:
-            return dtm.disperse.assign(self.bound, examples, self.k, self.seed, signals), {}
-        return place(self.kept, self.bound, examples, self.k, self.seed, signals, self.new, self.where)
+            return self.sharing.split(self.bound, examples, self.k, self.seed, signals), {}
+        return place(
+            self.kept, self.bound, examples, self.k, self.seed, signals, self.new, self.sharing, self.where
+        )
 
 
 def disperse(
-    placing: Placing, examples: Examples, embedding: Mapping[str, Any] | None, signals: Mapping[str, Any], claim: Claim,
-    threads: int, progress: Progress,
-) -> dict[str, Any]:  # fmt: skip
-    """portion-<i>.arrow for each portion, assignment.csv and card.json; `signals` are what workers computed."""
-    import numpy as np
+    placing: Placing, examples: Examples, signals: dict[str, Any], sampled: Any, claim: Claim
+) -> dict[str, Any]:
+    """portion-<i>.arrow for each portion, assignment.csv and card.json; `signals` are arrays by name.
 
-    import dtm.disperse
-    from dtm.foundations.signals import embed
+    `sampled` is what `quality.sample` gave, for the quality of a split whose method needs no embedding.
+    """
+    from dtm.disperse.sharing import card
 
     claim.empty()
-    k, seed, signals = placing.k, placing.seed, dict(signals)
-    if embedding is not None:
-        signals["embedding"] = embed(
-            examples, **embedding, signals=signals, seed=seed, threads=threads, progress=progress
-        )
-    portions_N, kept = placing(examples, signals)
-    lineage = kept.get("lineage", list(range(k)))
-    card = dtm.disperse.card(examples, portions_N, k, embedding=signals.get("embedding"), seed=seed)
-    write_json(claim.output / "card.json", card)
-    told = lineage != list(range(k))
-    with open(claim.output / "assignment.csv", "w", encoding="utf-8") as file:
-        file.write(f"id,source,portion{',lineage' if told else ''}\n")
-        for row, source, portion in zip(
-            examples.column("id"), examples.column("source"), portions_N, strict=True
-        ):
-            more = f",{lineage[portion]}" if told else ""
-            file.write(f'{row},"{source}",{portion}{more}\n')
+    k, seed, embedding = placing.k, placing.seed, signals.get("embedding")
+    split, kept = placing(examples, signals)
+    write_json(claim.output / "card.json", card(examples, split, embedding=embedding, seed=seed))
+    write_assignment(claim.output / "assignment.csv", examples, split, kept.get("lineage", list(range(k))))
+    lengths, trained = examples.token_counts()
     each = []
     for index in range(k):
-        part = examples.take(np.flatnonzero(portions_N == index))
-        part.save(claim.output / f"portion-{index}.arrow")
-        each.append(_count(part))
-    _write_quality(claim.output, examples, portions_N, k, signals.get("embedding"), seed)
+        rows = split.rows(index)
+        examples.save(claim.output / f"portion-{index}.arrow", rows)
+        counts = {"tokens": int(lengths[rows].sum()), "trained_tokens": int(trained[rows].sum())}
+        each.append({"rows": len(rows), **counts})
+    _write_quality(claim.output, examples, split, embedding, sampled, seed)
     return {"portions": k, "each": each, **kept}
 
 
 def _write_quality(
-    output: Path, examples: Examples, portions_N: Any, k: int, embedding: Any, seed: int
+    output: Path, examples: Examples, split: Any, embedding: Any, sampled: Any, seed: int
 ) -> None:
     """quality.json: what the split is like; near_duplicates.csv: those that its portions share."""
-    from dtm.disperse.quality import quality
+    from dtm.disperse.sharing import quality
 
-    found, crossing = quality(examples, portions_N, k, embedding=embedding, seed=seed)
+    found, crossing = quality(examples, split, embedding=embedding, sampled=sampled, seed=seed)
     write_json(output / "quality.json", found)
     ids = examples.table.column("id")
     with open(output / "near_duplicates.csv", "w", encoding="utf-8") as file:
@@ -199,21 +212,16 @@ def _write_quality(
             file.write(f"{group},{portion},{ids[row].as_py()}\n")
 
 
-def cluster(
-    examples: Examples, count: int, seed: int, embedding: Mapping[str, Any], signals: Mapping[str, Any], claim: Claim,
-    threads: int, progress: Progress,
-) -> dict[str, Any]:  # fmt: skip
+def cluster(examples: Examples, count: int, seed: int, embedding_ND: Any, claim: Claim) -> dict[str, Any]:
     """groups.npy: the cluster of each row, int64 [N], by k-means of any sizes; families stay together."""
     import numpy as np
 
     import dtm.disperse
-    from dtm.foundations.signals import embed
 
     claim.empty()
-    found = embed(examples, **embedding, signals=signals, seed=seed, threads=threads, progress=progress)
-    count = min(count, len(set(examples.column("family"))))
+    count = min(count, len(examples.table.column("family").unique()))
     bound = registry("disperse").bind("kmeans", {"balanced": False, "restarts": 1})
-    groups_N = dtm.disperse.assign(bound, examples, count, seed, {"embedding": found})
+    groups_N = dtm.disperse.assign(bound, examples, count, seed, {"embedding": embedding_ND})
     np.save(claim.output / "groups.npy", groups_N)
     return {"rows": len(examples), "clusters": count}
 
@@ -244,32 +252,35 @@ def merge(
     return facts
 
 
-def _split(examples: Examples, fraction: float, seed: int) -> tuple[Examples, Examples]:
-    """Train and dev; rows of one family stay together, and a row's side depends on its family alone."""
+def _for_dev(families: Any, fraction: float, seed: int) -> Any:
+    """Which rows are for dev, bool [N]: rows of one family stay together, and it depends on the family alone."""
     import hashlib
 
+    import numpy as np
+
     bound = int(fraction * 2**64)
-    sides = []
-    for family in examples.column("family"):
-        digest = hashlib.sha256(f"{seed}/{family}".encode()).digest()
-        sides.append(int.from_bytes(digest[:8], "big") < bound)
-    train = [index for index, is_dev in enumerate(sides) if not is_dev]
-    if not train:
-        train, sides = list(range(len(examples))), [False] * len(examples)
-    return examples.take(train), examples.take([index for index, is_dev in enumerate(sides) if is_dev])
+    digests = (hashlib.sha256(f"{seed}/{family}".encode()).digest() for family in families.to_pylist())
+    return np.array([int.from_bytes(digest[:8], "big") < bound for digest in digests], bool)
 
 
-def _count(examples: Examples) -> dict[str, int]:
-    lengths, trained = examples.token_counts()
-    return {"rows": len(examples), "tokens": int(lengths.sum()), "trained_tokens": int(trained.sum())}
+def _counts(examples: Examples, group_N: Any, groups: int) -> list[dict[str, int]]:
+    """Rows, tokens and trained tokens of each group; `group_N` has that of each row."""
+    import numpy as np
+
+    totals = {"rows": np.ones(len(examples), np.int64)}
+    totals["tokens"], totals["trained_tokens"] = examples.token_counts()
+    summed = {
+        name: np.bincount(group_N, weights=count_N, minlength=groups) for name, count_N in totals.items()
+    }
+    return [{name: int(total[group]) for name, total in summed.items()} for group in range(groups)]
 
 
-def _by_source(examples: Examples) -> dict[str, dict[str, int]]:
-    lengths, trained = examples.token_counts()
-    counts: dict[str, dict[str, int]] = {}
-    for source, length, said in zip(examples.column("source"), lengths, trained, strict=True):
-        count = counts.setdefault(source, {"rows": 0, "tokens": 0, "trained_tokens": 0})
-        count["rows"] += 1
-        count["tokens"] += int(length)
-        count["trained_tokens"] += int(said)
-    return counts
+def _by_source(examples: Examples) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
+    """The counts of all rows, and of each source's."""
+    import pyarrow.compute as pc
+
+    encoded = pc.dictionary_encode(examples.table["source"].combine_chunks())
+    names = encoded.dictionary.to_pylist()
+    each = _counts(examples, encoded.indices.to_numpy(), len(names))
+    whole = {name: sum(one[name] for one in each) for name in ("rows", "tokens", "trained_tokens")}
+    return whole, dict(zip(names, each, strict=True))

@@ -29,7 +29,9 @@ def _wrong_search(file: RunFile, search: Search, dev: Sequence[Any]) -> list[Dtm
     config = file.config
     errors: list[DtmError] = []
     k, names = config.disperse.k, [task.name for task in dev]
-    if k < 2:
+    if k == "auto":
+        pass  # what `check_auto` tells
+    elif k < 2:
         errors.append(ConfigError("there is one sub-model, so there are no weights to search for",
                                   where=file.where("merge.weights")))  # fmt: skip
     elif search.budget < least_budget(k):

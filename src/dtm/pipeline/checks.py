@@ -19,13 +19,14 @@ from dtm.foundations.chat import Template, choose_template
 from dtm.foundations.errors import ConfigError, DtmError, MissingInput, several
 from dtm.foundations.models import Located, locate
 from dtm.foundations.registry import Bound, registry, unknown
-from dtm.pipeline.check_disperse import check_disperse
+from dtm.pipeline import check_disperse
 from dtm.pipeline.check_llm import check_llm
-from dtm.pipeline.check_recipe import check_recipes
+from dtm.pipeline.check_recipe import check_recipes, check_sources
 from dtm.pipeline.check_search import check_search
 from dtm.pipeline.contamination import compared_tasks
 from dtm.pipeline.ids import removed_of
 from dtm.pipeline.kept import Kept, kept_of, settled
+from dtm.pipeline.proposal import check_auto
 from dtm.train import Settings, check_settings
 
 ENTRY = re.compile(r"data\[(\d+)\](.*)")
@@ -81,10 +82,12 @@ def check(file: RunFile) -> Checked:
     base = attempt(lambda: locate(config.base, file.root, where=file.where("base")))
     sources = attempt(lambda: _sources(file))
     attempt(lambda: choose_template(_template(file), None, where=file.where("chat.template")))
-    disperse = attempt(lambda: _bind("disperse", config.disperse, file))
-    errors += check_disperse(file, disperse)
+    disperse = attempt(lambda: check_disperse.bind(config.disperse, _within(file, "disperse")))
+    errors += check_disperse.check_disperse(file, disperse, [one.source for one in sources or ()], kept)
     errors += check_llm(file)
+    errors += check_sources(file, recipes, [one.source for one in sources or ()])
     merge = attempt(lambda: _bind("merge", config.merge, file))
+    errors += check_auto(file, merge)
     attempt(lambda: _check_merge(file, merge))
     attempt(lambda: _check_model(file))
     chosen = attempt(
@@ -157,7 +160,7 @@ def _check_merge(file: RunFile, bound: Bound | None) -> None:
     if bound is not None:
         _check_method(file, bound)
     if isinstance(merge.weights, list):
-        if len(merge.weights) != config.disperse.k:
+        if config.disperse.k not in ("auto", len(merge.weights)):
             raise ConfigError(
                 f"{len(merge.weights)} weights for {config.disperse.k} sub-models",
                 where=where("merge.weights"),
@@ -179,7 +182,7 @@ def _check_method(file: RunFile, bound: Bound) -> None:
     config, where, name = file.config, file.where, bound.method.name
     least, most = bound.method.properties.get("models", (1, None))
     k = config.disperse.k
-    if k < least or (most is not None and k > most):
+    if k != "auto" and (k < least or (most is not None and k > most)):
         takes = f"{least}" if least == most else f"{least} or more" if most is None else f"{least} to {most}"
         raise ConfigError(
             f"{name!r} merges {takes} models, and disperse.k is {k}", where=where("merge.method")

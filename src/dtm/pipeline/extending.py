@@ -125,8 +125,11 @@ def _planned(
         entries = _named(entries, before.root)
         _check_new(entries, known | earlier | asked, before)
     out = Path(output_dir).expanduser().absolute() if output_dir else _beside(folder)
+    stale = {"new"} if kept.replays else {"new", "replay"}  # the last replayed row may have been removed
     disperse = {
-        name: value for name, value in (before.document.values.get("disperse") or {}).items() if name != "new"
+        name: value
+        for name, value in (before.document.values.get("disperse") or {}).items()
+        if name not in stale
     }
     values = {
         **before.document.values, "data": [*sources, *entries],
@@ -170,8 +173,8 @@ def _portions_left(kept: Kept, removed: frozenset[str], folder: Path) -> int:
     """How many portions keep a row."""
     import numpy as np
 
-    stays = [one.split("#")[0] not in removed for one in kept.ids.to_pylist()]
-    left = len(np.unique(kept.portion_N[np.array(stays)]))
+    stays = np.array([one.split("#")[0] not in removed for one in kept.ids.to_pylist()], bool)
+    left = len(np.unique(kept.portion_N[stays & (kept.portion_N >= 0)]))
     if not left:
         raise DataError(f"every row of {folder} would be removed", where="dtm extend --remove",
                         mend="Start another run with `dtm run FILE`")  # fmt: skip

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import dtm.foundations.scorers  # noqa: F401 - registers them
 from dtm.foundations.errors import DataError
 from dtm.foundations.llm import Reply
-from dtm.foundations.registry import Bound, registry
+from dtm.foundations.scorers import bind_scorer
 from dtm.foundations.scorers.judge import VERSION, requests
 from dtm.foundations.seeds import derive
 from dtm.foundations.store import Artifact, Claim, Step
@@ -40,13 +39,6 @@ class Scores:
         import numpy as np
 
         return np.load(self.artifact.folder / "scores.npy")
-
-
-def bind_scorer(said: str | Mapping[str, Any], *, where: Any = None) -> Bound:
-    """The scorer of `NAME` or `{name: NAME, setting: value}`."""
-    own = {"name": said} if isinstance(said, str) else dict(said)
-    name = own.pop("name", "")
-    return registry("scorer").bind(str(name), own, where=where)
 
 
 def score(run: Run, said: str | Mapping[str, Any], examples: Rows) -> Scores:
@@ -111,12 +103,18 @@ def stages(
             own_N = scores_N[stage_N == number]
             each.append({**counted(part), "least": float(own_N.min()), "most": float(own_N.max())})
         _write_stages(claim, rows, scores_N, stage_N)
-        return {"scorer": scores.scorer, "each": each, "unscored": int((stage_N < 0).sum()), "at_random": at_random}
+        return {
+            "scorer": scores.scorer,
+            "each": each,
+            "unscored": int((stage_N < 0).sum()),
+            "at_random": at_random,
+        }
 
     settings = {**by, "at_random": at_random}
     step = Step("stages", settings, {"examples": examples.digest, "scores": scores.artifact.digest}, seed)
-    artifact = run.steps.make("stages", f"{count} by {scores.scorer}", step, build, heavy=waits,
-                              needs={"rows": examples.count, "each": _guess(examples, count)} if waits else {})  # fmt: skip
+    needs = {"rows": examples.count, "each": _guess(examples, count)} if waits else {}
+    what = f"{count} by {scores.scorer}"
+    artifact = run.steps.make("stages", what, step, build, heavy=waits, needs=needs)
     run.cards["stages"] = artifact
     return [
         rows_of(f"stage {number + 1}", artifact, f"stage-{number}.arrow", facts, f"stage-{number + 1}")
@@ -171,10 +169,14 @@ def _needed(run: Run, name: str, examples: Rows) -> Artifact:
     """What a scorer needs, found or made."""
     if name == "judge":
         step = Step("judge", {"prompt": VERSION}, {"examples": examples.digest})
-        return ask(run, "judge", f"{examples.count:,} rows", step, lambda: requests(examples.open()), _write_grades)
+        return ask(
+            run, "judge", f"{examples.count:,} rows", step, lambda: requests(examples.open()), _write_grades
+        )
     checked, base = run.checked, run.base()
     step_name, function, label = SIGNALS[name]
-    options = {key: value for key, value in checked.config.model.items() if key not in ("dtype", "quantization")}
+    options = {
+        key: value for key, value in checked.config.model.items() if key not in ("dtype", "quantization")
+    }
     inputs = {"base": base.digest, "examples": examples.digest}
     step = Step(step_name, {"model": options}, inputs, None, checked.numerics)
 

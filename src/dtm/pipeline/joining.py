@@ -38,10 +38,17 @@ def merge(
     card = {**merging.settings, "weights": weights, "paper": bound.method.paper, **made.facts,
             "models": [model.name for model in whole]}  # fmt: skip
     facts = {"merge": {**card, "search": search} if search else card}
+    tokens, steps = (_spent(base, models, what) for what in ("tokens", "steps"))
     return Model(
         name, made.folder, model_digest(made), adapter_of=base if section.export == "adapter" else None,
-        tokens=sum(model.tokens for model in models), steps=sum(model.steps for model in models), facts=facts,
+        tokens=tokens, steps=steps, facts=facts,
     )  # fmt: skip
+
+
+def _spent(base: Model, models: Sequence[Model], what: str) -> int:
+    """Tokens or steps of all trainings: what made the base, from which all models started, counts once."""
+    shared = getattr(base, what)
+    return shared + sum(getattr(model, what) - shared for model in models)
 
 
 def materialise(run: Run, model: Model) -> Model:

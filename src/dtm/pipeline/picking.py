@@ -46,7 +46,9 @@ def share(run: Run, examples: Rows, k: float, unit: Unit, least: int, name: str)
         return None
     seed = derive(run.seed, "share")
     step = Step("share", {"k": k, "unit": unit, "least": least}, {"examples": examples.digest}, seed)
-    what = f"{k:.4g} of {examples.count:,} rows" if unit == "rows" else f"{k:.4g} of {examples.tokens:,} tokens"
+    what = (
+        f"{k:.4g} of {examples.count:,} rows" if unit == "rows" else f"{k:.4g} of {examples.tokens:,} tokens"
+    )
     return _made(run, name, what, step, lambda: drawn(examples.open(), k, unit, least, seed), [examples], k)
 
 
@@ -115,7 +117,13 @@ def counted(examples: Examples) -> dict[str, int]:
 
 
 def _made(
-    run: Run, name: str, what: str, step: Step, build: Callable[[], Examples], of: Sequence[Rows], times: float = 1
+    run: Run,
+    name: str,
+    what: str,
+    step: Step,
+    build: Callable[[], Examples],
+    of: Sequence[Rows],
+    times: float = 1,
 ) -> Rows:
     """The rows that a step wrote; its seeds are its own, by its name.
 

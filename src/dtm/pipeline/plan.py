@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from dtm.foundations.files import read_json
 from dtm.foundations.launch import Job
 from dtm.foundations.models import free_bytes
 from dtm.pipeline.display import duration, size
 from dtm.pipeline.estimates import peak_disk
-from dtm.pipeline.kept import growing, sentences
-from dtm.pipeline.rates import Rates
-from dtm.pipeline.steps import Record, Work
+from dtm.pipeline.growing import growing, sentences
+from dtm.pipeline.proposal import told
+from dtm.pipeline.rates import SIGNALS, Rates
+from dtm.pipeline.steps import Record
 from dtm.pipeline.verbs import Run
 
 PROBE_STEPS = 5
@@ -21,19 +23,22 @@ def plan(run: Run, *, probe: bool) -> dict[str, Any]:
     """Rows of the plan, and totals.
 
     Times are as the store knows them of such steps, or of training measured (`probe`); those of evaluation and
-    merging are else guessed, which `guess` says. `evaluation_seconds` are of held-out losses too.
+    merging are else guessed, which `guess` says, and `untimed` names the steps of which nothing is known.
+    `evaluation_seconds` are of held-out losses too.
     """
     checked = run.checked
     rates = Rates(run.steps.store, checked.threads, checked.device, _probe(run) if probe else None)
     rows = [_row(record, rates) for record in run.steps.records]
     redo = [row for row in rows if not row["reused"]]
     trains = [row for row in redo if row["kind"] == "train"]
+    signals = [row for row in redo if row["kind"] in SIGNALS and row["planned"]]
     scored = [row for row in redo if row["kind"] in ("evaluate", "heldout") and row["planned"]]
     workers = checked.config.launch.workers
     seconds = [row["seconds"] for row in trains]
     planned = [record for record in run.steps.records if record.planned and record.step.name == "train"]
     return {
         "steps": rows, "growing": growing(run.cards, run.steps.trained()),
+        "proposal": told(run.cards), "sharing": _sharing(run),
         "totals": {
             "redo": len(redo), "reuse": len(rows) - len(redo),
             "disk": peak_disk((record.facts for record in run.steps.records if not record.reused), workers),
@@ -46,6 +51,7 @@ def plan(run: Run, *, probe: bool) -> dict[str, Any]:
             "llm": [f"{record.label}: {record.facts['llm']}" for record in run.steps.records
                     if record.planned and record.facts.get("llm")],
             "evaluation_guessed": any(row["guess"] for row in scored),
+            "untimed": [row["step"] for row in signals if row["seconds"] is None],
         },
     }  # fmt: skip
 
@@ -65,6 +71,10 @@ def show(result: dict[str, Any], console: Any) -> None:
             size(row["disk"]) if row["disk"] else "",
         )  # fmt: skip
     console.print(table)
+    from dtm.report.split import proposal, sharing
+
+    for line in (*proposal(result["proposal"]), *sharing(result["sharing"])):
+        console.print(line, soft_wrap=True, markup=False)
     if result["growing"]:
         console.print(" ".join(sentences(result["growing"])), soft_wrap=True)
     totals = result["totals"]
@@ -85,9 +95,19 @@ def show(result: dict[str, Any], console: Any) -> None:
             else "as such steps took before"
         )
         words.append(f"Evaluation: about {duration(totals['evaluation_seconds'])}, {how}.")
+    if totals["untimed"]:
+        words.append(f"Not timed, since no such step was done here before: {', '.join(totals['untimed'])}.")
     words += [f"To ask, {one}." for one in totals["llm"]]
     words.append(f"Disk: {size(totals['disk'])} at most, {size(totals['disk_free'])} free.")
     console.print(" ".join(words))
+
+
+def _sharing(run: Run) -> dict[str, Any] | None:
+    """What portions share, where they are dispersed already."""
+    artifact = run.cards.get("disperse")
+    if artifact is None or artifact.pending:
+        return None
+    return read_json(artifact.folder / "quality.json").get("sharing")
 
 
 def _row(record: Record, rates: Rates) -> dict[str, Any]:
@@ -107,7 +127,7 @@ def _number(value: Any) -> str:
 
 
 def _probe(run: Run) -> float | None:
-    """Train five steps of the first pending sub-model in a worker, and measure tokens a second."""
+    """Train five steps of the first pending training in a worker, and measure tokens a second."""
     import shutil
     import tempfile
 
@@ -115,14 +135,11 @@ def _probe(run: Run) -> float | None:
     scratch = Path(tempfile.mkdtemp(prefix="probe-", dir=store))
     try:
         claim: Any = _Scratch(scratch)
-        works = [work for work in run.steps.planned if work.step.name == "train" and _readable(work, claim)]
+        works = [work for work in run.steps.planned if work.step.name == "train"]
         if not works:
             return None
-        job = Job(
-            "probe",
-            works[0].function,
-            {**works[0].arguments(claim), "name": "probe", "probe": PROBE_STEPS + 1},
-        )
+        arguments = _readable(run, works[0].arguments(claim))
+        job = Job("probe", works[0].function, {**arguments, "name": "probe", "probe": PROBE_STEPS + 1})
         times: list[float] = []
 
         def on_event(event: Any) -> None:
@@ -142,9 +159,11 @@ def _probe(run: Run) -> float | None:
     return result["input_tokens"] / result["steps"] / a_step
 
 
-def _readable(work: Work, claim: Any) -> bool:
-    """Whether the training's rows are there: portions that wait for a signal of the base are not."""
-    return Path(work.arguments(claim)["examples"]).exists()
+def _readable(run: Run, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The job with what stands for rows and weights that are only planned: all the rows, and the run's base."""
+    there = {"examples": run.cards["render"].folder / "train.arrow", "base": run.base().folder}
+    waits = {name: str(path) for name, path in there.items() if not Path(arguments[name]).exists()}
+    return {**arguments, **waits}
 
 
 class _Scratch:

@@ -15,6 +15,13 @@ from dtm.pipeline.steps import Record
 # Floating-point operations a second: of one CPU thread on a small model, and of a GPU with batches as they are here.
 CPU, GPU = 1e10, 1e13
 DISK = 3e8  # bytes a second that a merge writes
+SIGNALS = (
+    "losses",
+    "hidden",
+    "features",
+    "row_gradients",
+    "group_gradients",
+)  # steps of workers before dispersing
 Manifest = Mapping[str, Any]
 _read: dict[Path, Manifest] = {}  # manifests never change: a study plans hundreds of runs over one store
 
@@ -28,8 +35,11 @@ class Rates:
 
     def seconds(self, record: Record) -> tuple[float | None, bool]:
         """What a planned step will take, and whether that is a guess; None where nothing is known."""
-        estimate = {"train": self._train, "evaluate": self._evaluate, "heldout": self._heldout, "merge": self._merge,
-                    "mean_score": _nothing, "update_norm": _nothing}.get(record.step.name)  # fmt: skip
+        estimates = {
+            "train": self._train, "evaluate": self._evaluate, "heldout": self._heldout, "merge": self._merge,
+            "mean_score": _nothing, "update_norm": _nothing, **dict.fromkeys(SIGNALS, self._signal),
+        }  # fmt: skip
+        estimate = estimates.get(record.step.name)
         return estimate(record) if estimate else (None, False)
 
     def training_rate(self, record: Record) -> float | None:
@@ -65,6 +75,16 @@ class Rates:
             one["seconds"] / max(one["facts"]["bytes_out"], 1) for one in self._of("merge", record)
         )
         return (rate * size, False) if rate else (size / DISK, True)
+
+    def _signal(self, record: Record) -> tuple[float | None, bool]:
+        """As long a row as with the same model before; without that nothing is known."""
+        models = [(name, record.step.inputs.get(name)) for name in ("base", "model")]
+        rate = _median(
+            one["seconds"] / max(one["facts"]["rows"], 1)
+            for one in self._of(record.step.name, record)
+            if all(one["inputs"].get(name) == model for name, model in models)
+        )
+        return (rate * record.facts["rows"] if rate else None), False
 
     def _computing(self, record: Record) -> float:
         return 2 * record.facts.get("parameters", 0) * record.facts.get("asked", 0) / self.speed

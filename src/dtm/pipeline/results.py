@@ -10,10 +10,11 @@ from typing import Any
 
 from dtm.foundations.files import read_json
 from dtm.foundations.store import Artifact, versions
-from dtm.pipeline import contamination
+from dtm.pipeline import contamination, grading
 from dtm.pipeline.evaluating import DevScore, dev_metric
-from dtm.pipeline.kept import growing, sentences
+from dtm.pipeline.growing import growing, sentences
 from dtm.pipeline.made import Part, described
+from dtm.pipeline.proposal import told
 from dtm.pipeline.verbs import Run
 
 FORMAT = 1
@@ -49,8 +50,10 @@ def assemble(
 
 def _notes(run: Run) -> list[str]:
     """What a reader of the scores must know of this run besides them."""
+    from dtm.report.split import sharing
+
     grown = growing(run.cards, run.steps.trained())
-    notes = sentences(grown) if grown else []
+    notes = [*sharing(_split(run).get("sharing")), *(sentences(grown) if grown else [])]
     if run.checked.config.model.get("quantization"):
         notes.append(
             "The base was quantised for training alone: merged and evaluated were unquantised weights."
@@ -63,16 +66,15 @@ def _notes(run: Run) -> list[str]:
                 others.setdefault(f"{package} {version}", []).append(record.label)
     for package, labels in sorted(others.items()):
         notes.append(f"Reused from a run with {package}: {', '.join(dict.fromkeys(labels))}.")
-    return [*notes, *contamination.notes(contamination.card(run))]
+    return [*notes, *grading.notes(run.cards), *contamination.notes(contamination.card(run))]
 
 
 def _run(run: Run, command: str) -> dict[str, Any]:
     checked = run.checked
     config = checked.config
-    dispersed = bool(run.portions)
     return {
         "name": checked.file.name, "recipe": checked.recipe.method.name, "base": config.base, "seed": config.seed,
-        "k": config.disperse.k if dispersed else None, "command": command,
+        "k": len(run.portions) or None, "command": command,
         "dtm": versions().get("disperse-then-merge"), "versions": versions(),
         "config": config.model_dump(mode="json"), "config_text": checked.file.document.text,
         "threads": checked.threads, "workers": config.launch.workers, "device": checked.device,
@@ -192,7 +194,11 @@ def _portions(run: Run) -> list[dict[str, Any]]:
 
 
 def _split(run: Run) -> dict[str, Any]:
-    return read_json(run.cards["disperse"].folder / "quality.json") if "disperse" in run.cards else {}
+    if "disperse" not in run.cards:
+        return {}
+    found = read_json(run.cards["disperse"].folder / "quality.json")
+    proposal = told(run.cards)
+    return {**found, "proposal": proposal} if proposal else found
 
 
 def _curves(models: Sequence[Part]) -> list[dict[str, Any]]:

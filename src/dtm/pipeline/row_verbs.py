@@ -52,6 +52,9 @@ class RowVerbs:
     def staged(self: Run, models: Sequence[Model], *, name: str) -> Model:  # type: ignore[misc]
         """What a training in stages ends in, a whole model; what each stage left are its checkpoints."""
         last = self.materialise(models[-1])
-        total = max(1, last.steps)
-        points = [replace(one, facts={**one.facts, "share": one.steps / total}) for one in models]
-        return replace(last, name=name, checkpoints=tuple(points))
+        points = [
+            replace(one, facts={**one.facts, "share": one.steps / max(1, last.steps)}) for one in models
+        ]
+        merges = [one.facts["merge"] for one in models if "merge" in one.facts]
+        facts = {**last.facts, "merge": merges[-1]} if merges else last.facts
+        return replace(last, name=name, checkpoints=tuple(points), facts=facts)

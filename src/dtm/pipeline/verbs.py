@@ -8,19 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any, Literal
 
 from dtm.foundations.errors import DataError, several
 from dtm.foundations.files import canonical, text_digest
 from dtm.foundations.models import convert_gguf, prepare_base
-from dtm.foundations.registry import registry
 from dtm.foundations.seeds import derive
 from dtm.foundations.store import Step
 from dtm.foundations.types import Model
-from dtm.pipeline import building, choosing, evaluating, joining, signalling, training
+from dtm.pipeline import (
+    building,
+    check_disperse,
+    choosing,
+    evaluating,
+    joining,
+    proposal,
+    signalling,
+    training,
+    warming,
+)
 from dtm.pipeline.checks import Checked
 from dtm.pipeline.contamination import measure_overlap, to_drop
+from dtm.pipeline.row_verbs import RowVerbs
 from dtm.pipeline.rows import Rows, model_digest, rows_of
+from dtm.pipeline.sharing import Sharing
 from dtm.pipeline.steps import Steps
 from dtm.pipeline.training import Training
 from dtm.train import Settings, check_settings
@@ -31,10 +43,11 @@ class Stopped(Exception):
 
 
 @dataclass
-class Run:
+class Run(RowVerbs):
     """One run: what was checked, how steps are done, and what they made.
 
-    `making` is the name of the recipe that calls the verbs; `choices` are those made on dev, in order.
+    `making` is the name of the recipe that calls the verbs; `choices` are those made on dev, in order; `origin` is
+    what the sub-models were trained from.
     """
 
     checked: Checked
@@ -45,6 +58,7 @@ class Run:
     dev: Rows | None = None
     portions: list[Rows] = field(default_factory=list)
     submodels: list[Model] = field(default_factory=list)
+    origin: Model | None = None
     choices: list[dict[str, Any]] = field(default_factory=list)
     meter: Any = None  # what language models were asked for in this run, under its caps
     _base: Model | None = None
@@ -114,30 +128,36 @@ class Run:
             self.dev = rows_of("dev", rendered, "dev.arrow", rendered.facts["dev"])
         return rows_of("train", rendered, "train.arrow", rendered.facts["train"])
 
-    def disperse(self, section: Any, examples: Rows) -> list[Rows]:
-        """K portions of the examples."""
-        where, k = self.checked.file.where("disperse"), section.k
-        bound = registry("disperse").bind(section.method, section.own, where=where)
-        if k > examples.count:
-            raise DataError(
-                f"{examples.count} rows cannot fill {k} portions", where=self.checked.file.where("disperse.k"),
-                mend=f"Set k to {examples.count} or less, or add data",
-            )  # fmt: skip
-        signals = signalling.gather(self, section, bound, examples)
-        settings: dict[str, Any] = {"k": k, **bound.key, **signals.settings}
-        inputs = {"examples": examples.digest, **signals.inputs}
+    def warm_up(self, section: Any, base: Any, examples: Rows, share: float) -> Model:
+        """A model to start from: `base` after one pass over a seeded share of the rows."""
+        steps = {"max_steps": -1} if "max_steps" in section.args else {}
+        settings = self._settings(section.but(num_train_epochs=1, **steps))
+        return warming.warmed(self, self._start(base), examples, share, settings)
+
+    def disperse(self, section: Any, examples: Rows, base: Any = None) -> list[Rows]:
+        """K portions of the examples; `base` is what sub-models will start from, where it is not the run's base."""
+        where, sharing, k = self.checked.file.where, Sharing.of(section), section.k
+        bound = check_disperse.bind(section, where("disperse"))
         kept = self.checked.kept if section.keep else None
+        if k != "auto" and k > examples.count:
+            raise DataError(f"{examples.count} rows cannot fill {k} portions", where=where("disperse.k"),
+                            mend=f"Set k to {examples.count} or less, or add data")  # fmt: skip
+        start = self.base() if base is None else self._start(base)
+        signals = signalling.gather(self, section, bound, examples, start)
+        if k == "auto":
+            self.cards[proposal.STEP] = proposal.proposed(self, section, bound, examples, signals)
+            k = self.cards[proposal.STEP].facts["k"]
+        settings: dict[str, Any] = {"k": k, **bound.key, **sharing.settings}
+        inputs = {"examples": examples.digest, **signals.inputs}
         if kept is not None:
             settings["new"], inputs["kept"] = section.new, self.steps.store.digests.of(kept.file)
-        place = building.Placing(
-            bound, k, derive(self.seed, "disperse"), kept, section.new, self.checked.file.where
-        )
-        step = Step("disperse", settings, inputs, place.seed, version=2)
+        place = building.Placing(bound, k, derive(self.seed, "disperse"), kept, section.new, where, sharing)
+        needs = signalling.estimated(examples, k, sharing, place.seed) if signals.pending else {}
+        step = Step("disperse", settings, inputs, place.seed, version=3)
         artifact = self.steps.make(
             "disperse", f"{bound.method.name} into {k} portions", step,
-            lambda claim: building.disperse(place, examples.open(), signals.embedding, signals.load(), claim,
-                                            self.checked.threads, self.progress("disperse")),
-            heavy=signals.pending, needs=signalling.estimated(examples, k) if signals.pending else {},
+            lambda claim: building.disperse(place, examples.open(), signals.load(), signals.sampled(), claim),
+            heavy=signals.pending, needs=needs,
         )  # fmt: skip
         self.cards["disperse"] = artifact
         lineage = artifact.facts.get("lineage", range(k))
@@ -156,23 +176,26 @@ class Run:
         examples: Rows,
         *,
         name: str = "vanilla_sft",
-        checkpoints: int = 0,
+        checkpoints: int | Sequence[Fraction] = 0,
         variant: int = 0,
     ) -> Model:
         """One model on all the examples, from the run's base or from a model, whose adapter is merged first.
 
-        `checkpoints` evenly spaced points of the run are kept, the last being the model itself. A `variant`
+        `checkpoints` evenly spaced points of the run are kept, or those at such shares of its steps, the last being
+        the model itself. A `variant`
         other than 0 draws another order of the rows.
         """
         self._stop_after("disperse")
         settings = self._settings(section)
-        one = Training(self, name, examples, self._start(base), settings, checkpoints, variant)
+        kept = checkpoints if isinstance(checkpoints, int) else tuple(checkpoints)
+        one = Training(self, name, examples, self._start(base), settings, kept, variant)
         return training.train(self, [one])[0]
 
     def train_each(self, section: Any, base: Any, portions: Sequence[Rows]) -> list[Model]:
         """A sub-model for each portion, side by side on the launcher's workers."""
         self._stop_after("disperse")
         settings, start = self._settings(section), self._start(base)
+        self.origin = start
         trained = training.train(
             self, [Training(self, f"submodel-{rows.part}", rows, start, settings) for rows in portions]
         )

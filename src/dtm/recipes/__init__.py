@@ -3,10 +3,12 @@
 from dtm.recipes import (  # noqa: F401 - registers them
     checkpoint_average,
     disperse_then_merge,
+    dual_stage_mixed,
     early_stopping,
     ensemble,
     greedy_soup,
     norm_matched,
+    phased_ift,
     sequential,
     submodel,
     uniform_soup,

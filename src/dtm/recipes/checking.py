@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from dtm.foundations.settings import Fault
 
@@ -13,7 +14,7 @@ def increasing(name: str, values: Sequence[float] | None) -> Iterator[Fault]:
         return
     if not values:
         yield Fault(name, "an empty list cuts nothing", "Give bounds, or leave it out")
-    if any(high <= low for low, high in zip(values, values[1:], strict=False)):
+    if any(high <= low for low, high in pairwise(values)):
         yield Fault(name, f"{list(values)} does not rise from bound to bound")
     if name == "quantiles" and any(not 0 < one < 1 for one in values):
         yield Fault(name, f"{list(values)} are not all between 0 and 1")

@@ -1,9 +1,9 @@
 """Phased instruction fine-tuning: from the easy rows to the hard, one training after another.
 
 Pang et al., "Phased Instruction Fine-Tuning for Large Language Models", Findings of ACL 2024, arXiv:2406.04371. Alpaca,
-graded 1-5 by an LLM in fractions; cuts at 1.5 and 3.5, which leave 30.3k, 14.7k and 6.8k rows; stages 1-2-3 with the same
-settings, optimizer and schedule new in each; full fine-tuning at 5e-6, 2 epochs a stage, weight decay 0.1. Its win rates
-are of one seed, and were not reproduced here; another study (arXiv:2510.19099) finds that no curriculum dominates.
+graded 1-5 by an LLM in fractions; cuts at 1.5 and 3.5, which leave 30.3k, 14.7k and 6.8k rows; stages 1-2-3 with the
+same settings, optimizer and schedule new in each; full fine-tuning at 5e-6, 2 epochs a stage, weight decay 0.1. Its win
+rates are of one seed and were not reproduced here; another study (arXiv:2510.19099) finds that no curriculum dominates.
 
 Controls: `vanilla_sft` (one-off), `at_random` (three stages of random rows), `order: [3, 2, 1]`, `order: [3]`.
 """
@@ -76,7 +76,7 @@ def carried(run: Any, config: Any, stages: list[Any]) -> Any:
     """One training over all stages in turn: one optimizer and one schedule from first to last."""
     whole = config.train.but(num_train_epochs=1, train_sampling_strategy="sequential")
     rows = run.in_order(stages, epochs=config.train.args.get("num_train_epochs", 1), name="phased_ift-rows")
-    total, ends = sum(stage.count for stage in stages), []
+    total, ends = sum(stage.count for stage in stages), list[Fraction]()
     for stage in stages[:-1]:
         ends.append(Fraction(stage.count, total) + (ends[-1] if ends else 0))
     return run.train(whole, config.base, rows, name="phased_ift", checkpoints=ends)

@@ -157,6 +157,8 @@ RESULTS_SCHEMA: dict[str, Any] = {
         "portions": _list("the portions of the data, one for each sub-model", _row({
             "index": _count("number of the portion, from 0"),
             "rows": _count("rows"),
+            "copied": _count("those that are another portion's own (`overlap`)"),
+            "replayed": _count("those that every portion has (`replay`)"),
             "tokens": _count("tokens"),
             "trained_tokens": _count("those that carry loss"),
             "sources": _object("rows of each source"),
@@ -173,12 +175,19 @@ RESULTS_SCHEMA: dict[str, Any] = {
             "left": _count("rows of the kept portions that are not in the training data any more"),
             "removed": _count("rows that `remove` took out of the data, those kept for dev among them"),
             "gone": _list("numbers of the kept portions of which no row is left", {"type": "integer"}),
+            "replayed": _object("rows that every portion has", {
+                "kept": _count("rows that stay"),
+                "joined": _count("rows that are new: of the families of others"),
+                "left": _count("rows that are gone"),
+            }),
             "portions": _list("one row a portion", _row({
                 "portion": _count("number of the portion, from 0"),
                 "was": _count("its number in the run before; null: formed of new rows"),
                 "kept": _count("rows that stay"),
                 "joined": _count("rows that are new"),
                 "left": _count("rows that are gone"),
+                "copies_joined": _count("copies of other portions' rows that are new"),
+                "copies_left": _count("copies that are gone"),
                 "submodel": _text("whether its sub-model was trained again", enum=["reused", "trained", None]),
             })),
         }),

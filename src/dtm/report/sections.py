@@ -67,11 +67,34 @@ def portions(results: dict[str, Any]) -> dict[str, Any] | None:
             "parts": _parts(portion["sources"], order, tint),
             "width": _percent(portion["rows"], longest),
             "colour": palette.submodel(position, len(listed)),
+            "moved": _moved(results["growing"]["portions"], position),
+            "shared": _shared(portion),
         }
         for position, portion in enumerate(listed)
     ]
     legend = [(name, tint[name], totals[name]) for name in order]
-    return {"rows": drawn, "legend": legend, "compact": len(listed) > 16}
+    grown = any(portion["moved"] for portion in drawn)
+    return {"rows": drawn, "legend": legend, "compact": len(listed) > 16, "grown": grown}
+
+
+def _moved(grown: list[dict[str, Any]], number: int) -> str:
+    """What became of a kept portion's rows: `980 kept, 20 joined, 3 left`; empty where none was kept."""
+    found = next((one for one in grown if one["portion"] == number), None)
+    if found is None:
+        return ""
+    words = [] if found["was"] is None else [f"{count(found['kept'])} kept"]
+    words += [f"{count(found[name])} {name}" for name in ("joined", "left") if found[name]]
+    copies = [
+        f"{count(found[f'copies_{name}'])} {name}" for name in ("joined", "left") if found[f"copies_{name}"]
+    ]
+    words += [f"copies: {', '.join(copies)}"] if copies else []
+    return ", ".join(words) + (f"; {found['submodel']}" if found["submodel"] else "")
+
+
+def _shared(portion: dict[str, Any]) -> str:
+    """How many of a portion's rows others have as well: `120 copied, 40 in all`."""
+    words = ((portion["copied"], "copied"), (portion["replayed"], "in all"))
+    return ", ".join(f"{count(number)} {word}" for number, word in words if number)
 
 
 def data(results: dict[str, Any]) -> dict[str, Any] | None:

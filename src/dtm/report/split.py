@@ -22,6 +22,7 @@ def split(results: dict[str, Any]) -> dict[str, Any] | None:
         "map": points(found["map"], len(results["portions"])),
         "lines": lines(results),
         "matrix": _matrix(found),
+        "sharing": bool(found["sharing"]["rows"]),
     }
     return drawn if any(drawn.values()) else None
 
@@ -61,7 +62,37 @@ def lines(results: dict[str, Any]) -> list[str]:
                     f"normalised mutual information {cosine(agreed['mutual_information'] or 0)}.")  # fmt: skip
     if twice["groups"] is not None:
         said.append(_twice(twice))
-    return said
+    return [*proposal(found.get("proposal")), *said]
+
+
+def proposal(found: dict[str, Any] | None) -> list[str]:
+    """Why `k: auto` took the K that it did, in one paragraph; nothing where K was given."""
+    if not found or not found["k"]:
+        return []
+    if found.get("pending"):
+        return [f"The number of portions (k: auto) depends on what the base makes of the rows, which is not computed "
+                f"yet: planned with {found['k']}."]  # fmt: skip
+    return [" ".join([f"k: auto took {found['k']}.", *(found["why"] or [])])]
+
+
+def sharing(found: dict[str, Any] | None) -> list[str]:
+    """What portions share and what that costs, in one sentence; nothing where they share nothing."""
+    if not found or not found["rows"]:
+        return []
+    parts = []
+    if found["copied"]:
+        verb, copies = "is" if found["copied"] == 1 else "are", found["copies"]
+        times = f"{count(copies)} {'copy' if copies == 1 else 'copies'}"
+        parts.append(f"{plural(found['copied'], 'row')} of a portion {verb} in others as well ({times})")
+    if found["replayed"]:
+        parts.append(
+            f"{plural(found['replayed'], 'row')} {'is' if found['replayed'] == 1 else 'are'} in every one"
+        )
+    times, what = found["times_trained_tokens"], "trained tokens"
+    if times is None:
+        times, what = found["times_rows"], "rows"
+    return [f"Portions share rows: {listing(parts)}. Together the sub-models see {times:.3g} times the {what} of the "
+            "data: what shares nothing trains on less, and is not compute-matched with this."]  # fmt: skip
 
 
 def contamination(results: dict[str, Any]) -> dict[str, Any] | None:

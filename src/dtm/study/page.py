@@ -15,6 +15,7 @@ from dtm.study.comparing import ALPHA
 from dtm.study.items import BASE
 from dtm.study.pareto import pareto
 from dtm.study.schema import validated
+from dtm.study.splits import matrix
 from dtm.study.statement import summary
 
 if TYPE_CHECKING:
@@ -51,8 +52,10 @@ def page(results: Mapping[str, Any]) -> str:
         arms=figures.arms(results),
         taxes=_taxes(results),
         flips=_flips(results),
+        splits=matrix(results),
         alpha=ALPHA,
-        style=style("page.css", "tax_curve.css") + (HERE / "study.css").read_text(encoding="utf-8"),
+        style=style("page.css", "merging.css", "tax_curve.css")
+        + (HERE / "study.css").read_text(encoding="utf-8"),
     )
     return text.encode("utf-8", "replace").decode()
 

@@ -22,6 +22,7 @@ from dtm.study.items import BASE, Items
 from dtm.study.references import Contender
 from dtm.study.running import Outcome, Tuned, dev_score, subject
 from dtm.study.schema import FORMAT, validated
+from dtm.study.splits import splits
 from dtm.study.statement import statement
 
 LEAST_SEEDS = 2  # with fewer, seeds cannot be told from luck
@@ -73,6 +74,7 @@ def assemble(
         "comparisons": comparisons,
         "tax": _tax(comparisons, against),
         "flips": flips(contenders, items, answers),
+        "splits": splits(outcomes),
         "versions": versions(),
         "commit": commit(arms.file.root),
         "timing": {"seconds": {name: round(_seconds(found), 1) for name, found in by_arm.items()}},

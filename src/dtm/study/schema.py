@@ -198,6 +198,30 @@ class Flips(Part):
     won_items: list[Flip] = Field(description="won under the most seeds")
 
 
+class SplitOf(Part):
+    name: str = Field(description="the first of its arms")
+    arms: list[str] = Field(
+        description="arms whose rows are parted the same, under every seed that they share"
+    )
+    portions: int = Field(description="portions, under the first seed")
+
+
+class SplitPair(Part):
+    a: str = Field(description="name of a split")
+    b: str = Field(description="name of another")
+    seeds: list[int] = Field(description="seeds under which both were made")
+    rows: int = Field(description="rows that they have in common, under the first of these")
+    adjusted_rand: float = Field(
+        description="adjusted Rand index, mean over seeds: 1 the same, 0 what chance gives"
+    )
+    mutual_information: float = Field(description="normalised mutual information, mean over seeds")
+
+
+class Splits(Part):
+    splits: list[SplitOf] = Field(description="one row a split")
+    pairs: list[SplitPair] = Field(description="one row for each two of them")
+
+
 class Timing(Part):
     seconds: dict[str, float] = Field(
         description="seconds of an arm's steps when they were done, shared ones included"
@@ -226,6 +250,9 @@ class StudyResults(Part):
     comparisons: list[Comparison] = Field(description="one row an arm, reference and group")
     tax: list[Tax] = Field(description="what arms lost on the costs, against the base and against the peak")
     flips: list[Flips] = Field(description="which items flipped between base and arm")
+    splits: Splits | None = Field(
+        default=None, description="how far the arms' splits agree; null where fewer than two differ"
+    )
     versions: dict[str, str] = Field(
         description="version of each package whose arithmetic shows in the results"
     )

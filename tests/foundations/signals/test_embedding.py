@@ -7,7 +7,8 @@ from threadpoolctl import threadpool_limits
 
 from dtm.foundations.errors import ConfigError, DataError, MethodError, MissingInput
 from dtm.foundations.registry import Bound, Method
-from dtm.foundations.signals import check_embedder, embed, embedding, zero_rows
+from dtm.foundations.signals import check_embedder, embed, embedding, text, zero_rows
+from dtm.foundations.signals import tfidf as tfidf_module
 from dtm.foundations.signals.tfidf import tfidf
 
 
@@ -41,7 +42,7 @@ def test_cosines_are_those_of_scikit_learns_exact_pipeline(talk, corpus):
 
 def test_with_as_many_dimensions_as_rows_cosines_are_those_of_tf_idf_itself(talk, corpus):
     ours = embed(talk(*corpus[:60]), embedder={"name": "tfidf", "min_rows": 1}, dimensions=80, seed=0)
-    whole = tfidf(corpus[:60], 1, None, min_rows=1)
+    whole = tfidf(corpus[:60], 1, None, min_rows=1)[:]
     assert whole.shape[1] > 80
     assert ours @ ours.T == pytest.approx((whole @ whole.T).toarray(), abs=1e-5)
 
@@ -157,3 +158,37 @@ def test_importing_signals_imports_nothing_heavy():
     code = "import dtm.disperse, dtm.foundations.signals, sys; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert not {"torch", "sklearn", "scipy", "sentence_transformers", "numba"} & set(loaded.split())
+
+
+def test_rows_may_be_written_to_a_file_as_they_are_made(talk, corpus, tmp_path):
+    whole = embed(talk(*corpus), dimensions=6, seed=0)
+    mapped = embed(talk(*corpus), dimensions=6, seed=0, into=tmp_path / "rows.npy")
+    assert isinstance(mapped, np.memmap)
+    assert mapped.tobytes() == whole.tobytes() == np.load(tmp_path / "rows.npy").tobytes()
+    assert len(embed(talk(), seed=0, into=tmp_path / "none.npy")) == len(np.load(tmp_path / "none.npy")) == 0
+
+
+def test_no_more_than_a_batch_of_texts_is_there_at_a_time(talk, corpus, monkeypatch):
+    """And neither the batch's size nor the threads change a bit."""
+    whole, sizes = embed(talk(*corpus), dimensions=6, seed=0).tobytes(), []
+    told = tfidf_module.words
+    monkeypatch.setattr(
+        tfidf_module, "words", lambda texts, **least: sizes.append(len(texts)) or told(texts, **least)
+    )
+    monkeypatch.setattr(embedding, "FIT_ROWS", 400)
+    for batch, threads in ((64, 1), (64, 3), (7, 2)):
+        for module in (tfidf_module, embedding, text):
+            monkeypatch.setattr(module, "BATCH", batch)
+        sizes.clear()
+        assert embed(talk(*corpus), dimensions=6, seed=0, threads=threads).tobytes() == whole
+        assert sorted(set(sizes)) == sorted(
+            {batch, 400 % batch, 400} - {0}
+        )  # 400: the rows that are fitted on
+
+
+def test_a_giant_row_is_one_of_many(talk):
+    giant = " ".join(f"word{number} ant" for number in range(100_000))
+    points = embed(talk("ant bee", giant, "ant bee", "cow bee", giant), seed=0)
+    assert np.linalg.norm(points, axis=1) == pytest.approx(1, abs=1e-6)
+    assert points[1] @ points[4] == pytest.approx(1, abs=1e-5)
+    assert points[1] @ points[0] < 0.5

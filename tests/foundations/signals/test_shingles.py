@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import unicodedata
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dtm.foundations.signals.shingles import batches, mixed, words
+from dtm.foundations.signals.shingles import batches, mixed, pattern, words
 
 ALPHABET = st.sampled_from(["a", "b", "ab", "zu", "7", "été"])
 TEXTS = st.lists(st.lists(ALPHABET, max_size=9), max_size=6)
@@ -97,3 +99,21 @@ def test_no_two_of_many_numbers_meet_and_their_high_bits_are_spread():
 @pytest.fixture
 def many(talk):
     return talk(*([("user", f"row {n} says {'so ' * (n % 7)}")] for n in range(50)))
+
+
+@pytest.mark.parametrize("least", [1, 2])
+def test_words_are_those_that_the_pattern_finds(least):
+    """Of all characters of the basic plane, each by itself and beside a letter."""
+    everything = [chr(number) for number in range(0x10000) if not 0xD800 <= number < 0xE000]
+    texts = [" ".join(everything), "a".join(everything)]
+    folded = [unicodedata.normalize("NFKC", text).casefold() for text in texts]
+    expected = [len(re.findall(pattern(least), text)) for text in folded]
+    assert words(texts, least=least).counts_N.tolist() == expected
+
+
+def test_marks_belong_to_their_words_and_pictures_to_none():
+    texts = ["पानी घर", "บ้าน แม่", "❤\ufe0f love_me 2", "数学の a"]
+    found = [re.findall(pattern(1), text) for text in texts]
+    assert found == [["पानी", "घर"], ["บ้าน", "แม่"], ["love_me", "2"], ["数", "学", "の", "a"]]
+    assert words(texts).counts_N.tolist() == [2, 2, 2, 4]
+    assert words(texts, least=2).counts_N.tolist() == [2, 2, 1, 3]

@@ -8,3 +8,6 @@ instruction (foundations/signals), `judge`, an LLM's two scores, `tokens`, count
 """
 
 from dtm.foundations.scorers import field, ifd, judge, length, loss  # noqa: F401 - registers them
+from dtm.foundations.scorers.binding import bind_scorer
+
+__all__ = ["bind_scorer"]

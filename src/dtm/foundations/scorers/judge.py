@@ -19,7 +19,7 @@ from dtm.foundations.types import Examples
 VERSION = 1  # of the prompt: part of the step's key
 PROMPT = """You grade tasks for a language model by how hard they are. Read the instruction and the response to it.
 
-Give two grades from 1 (a child could do it at once) to 5 (an expert has to think hard). Fractions such as 2.5 are welcome.
+Give two grades from 1 (a child could do it at once) to 5 (an expert has to think hard). Fractions are welcome.
 - "instruction": how hard the instruction is in itself: how much it asks for, and how much one has to know to see what.
 - "response": how hard it is to get from the instruction to this very response: how many steps, how much skill.
 Grade the difficulty and not the quality: a poor response to an easy instruction is still easy.

@@ -7,35 +7,54 @@ beside which all cosines are near 1; their mean is taken off. The other directio
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dtm.foundations.batches import batches, padded
+from dtm.foundations.blocks import blocks
 from dtm.foundations.registry import registry
 from dtm.foundations.signals.base import BATCH_TOKENS, Job, Progress, fill, open_base, open_rows
+from dtm.foundations.signals.text import BATCH
 
 
-@registry("embedder").register("base", paper="arXiv:1702.01417", needs=("hidden",))
+@registry("embedder").register("base", paper="arXiv:1702.01417", version=2, needs=("hidden",))
 def base(
-    texts_N: list[str],
+    texts_N: Sequence[str],
     threads: int,
     progress: Callable[[int, int], None] | None,
     *,
     hidden: np.ndarray,
     centre: bool = True,
-) -> np.ndarray:
+) -> Centred:
     """The base's mean last hidden state of each row, float32 [N, H], less the mean over the rows (`centre`).
 
-    Rows of zeros, which had no token to look at, stay zeros and do not count.
+    Rows of zeros, which had no token to look at, stay zeros and do not count. `hidden` may be memory-mapped.
     """
-    states_NH = np.array(hidden, np.float32)
-    if progress:
-        progress(len(states_NH), len(states_NH))
-    there_N = states_NH.any(axis=1)
-    if centre and there_N.any():
-        states_NH[there_N] -= states_NH[there_N].mean(axis=0, dtype=np.float64).astype(np.float32)
-    return states_NH
+    sum_H, there = np.zeros(hidden.shape[1]), 0
+    for rows in blocks(len(hidden), BATCH) if centre else ():
+        block_BH = np.asarray(hidden[rows], np.float64)
+        sum_H += block_BH.sum(axis=0)
+        there += int(block_BH.any(axis=1).sum())
+    return Centred(hidden, (sum_H / max(there, 1)).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Centred:
+    """States [N, H] less their mean, made where they are read; rows of zeros stay zeros."""
+
+    states_NH: np.ndarray
+    mean_H: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.states_NH.shape[0], self.states_NH.shape[1]
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        states_BH = np.array(self.states_NH[rows], np.float32)
+        states_BH[states_BH.any(axis=1)] -= self.mean_H
+        return states_BH
 
 
 def hidden(job: Job, progress: Progress) -> dict[str, Any]:

@@ -1,28 +1,30 @@
 """Runs of words as 64-bit hashes: the same on every machine, a batch of texts at once, no object a word kept.
 
-The hash of a run is polynomial, modulo 2**64, over its words' hashes, and a word's over its bytes (Karp and
-Rabin 1987): differences of running sums, so that a run of any length costs the same. A mixer (splitmix64)
+The hash of a run is polynomial, modulo 2**64, over its words' hashes, and a word's over its letters (Karp
+and Rabin 1987): differences of running sums, so that a run of any length costs the same. A mixer (splitmix64)
 spreads the bits. Two different runs share a hash about once in 2**64 pairs.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
-from dtm.foundations.signals.text import Side, texts
-from dtm.foundations.signals.tfidf import IDEOGRAMS
+from dtm.foundations.blocks import blocks
+from dtm.foundations.signals.text import BATCH, Side, texts
 from dtm.foundations.types import Examples
 
-WORD = re.compile(rf"[{IDEOGRAMS}]|[^\W{IDEOGRAMS}]+")  # one letter or digit too: `3 + 5` is not `3 + 6`
-BATCH = 2048  # rows whose texts are Python objects at one time
+IDEOGRAMS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+PART = 256  # texts whose letters are worked on at a time: they stay in the processor's cache
 BASE = 0x9E3779B97F4A7C15  # odd, and so invertible
 INVERSE = pow(BASE, -1, 1 << 64)
-SPACE = 0x20
+BETWEEN, WITHIN, ALONE = range(3)
 
 
 @dataclass(frozen=True)
@@ -51,20 +53,63 @@ class Words:
         return _spans(self.hashes_W, start_R, np.minimum(start_R + length, self.starts[1:][text_R])), text_R
 
 
-def words(texts_N: Sequence[str]) -> Words:
+def words(texts_N: Sequence[str], *, least: int = 1) -> Words:
     """The words of each text: letters and digits, without case or punctuation, compatibility forms made equal.
 
-    In Chinese and Japanese each character counts as a word.
+    Only words of `least` letters or more count; in Chinese and Japanese each character counts as a word.
     """
-    found: list[str] = []
-    starts = np.zeros(len(texts_N) + 1, np.int64)
-    for number, text in enumerate(texts_N, 1):
-        found += WORD.findall(unicodedata.normalize("NFKC", text).casefold())
-        starts[number] = len(found)
-    letters = np.frombuffer(" ".join(found).encode("utf-8", "surrogatepass"), np.uint8)
-    ends_W = np.append(np.flatnonzero(letters == SPACE), len(letters)) if found else np.zeros(0, np.int64)
-    starts_W = np.append(0, ends_W[:-1] + 1) if found else ends_W
+    parts = [_words(texts_N[rows], least) for rows in blocks(len(texts_N), PART)]
+    hashes = [np.zeros(0, np.uint64), *(part.hashes_W for part in parts)]
+    counts = [np.zeros(1, np.int64), *(part.counts_N for part in parts)]
+    return Words(np.concatenate(hashes), np.cumsum(np.concatenate(counts)))
+
+
+def _words(texts: Sequence[str], least: int) -> Words:
+    """All letters of the texts at once, as numbers: no string a word."""
+    said = [f"{_folded(text)}\n" for text in texts]
+    letters = np.frombuffer("".join(said).encode("utf-32-le", "surrogatepass"), np.uint32)
+    kind = kinds()[letters]
+    before = np.append(np.uint8(BETWEEN), kind[:-1])
+    parted = (kind != before) | (kind == ALONE)
+    starts_W, ends_W = (
+        np.flatnonzero(parted & (kind != BETWEEN)),
+        np.flatnonzero(parted & (before != BETWEEN)),
+    )
+    if least > 1:
+        long_W = (ends_W - starts_W >= least) | (kind[starts_W] == ALONE)
+        starts_W, ends_W = starts_W[long_W], ends_W[long_W]
+    starts = np.searchsorted(starts_W, np.cumsum([0, *map(len, said)]))
     return Words(_spans(letters.astype(np.uint64), starts_W, ends_W), starts)
+
+
+def _folded(text: str) -> str:
+    return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+
+
+@cache
+def kinds() -> np.ndarray:
+    """Of each character whether it is BETWEEN words, WITHIN one, or a word ALONE.
+
+    Letters, digits and the underscore are within words, as are marks, with which the scripts of India, Thailand
+    and others write vowels; variation selectors, which follow pictures, are not.
+    """
+    table = np.full(sys.maxunicode + 1, BETWEEN, np.uint8)
+    for number, character in enumerate(map(chr, range(sys.maxunicode + 1))):
+        if character.isalnum() or unicodedata.category(character) in ("Mn", "Mc"):
+            table[number] = WITHIN
+    for low, high in ((0xFE00, 0xFE0F), (0xE0100, 0xE01EF)):
+        table[low : high + 1] = BETWEEN
+    table[ord("_")] = WITHIN
+    for low, high in re.findall("(.)-(.)", IDEOGRAMS):
+        table[ord(low) : ord(high) + 1] = ALONE
+    return table
+
+
+def pattern(least: int) -> str:
+    """A regular expression for the words of a text in lower case, for who needs the words themselves."""
+    edges = np.flatnonzero(np.diff(kinds() == WITHIN, prepend=False, append=False)).reshape(-1, 2)
+    within = "".join(f"\\U{low:08x}-\\U{high - 1:08x}" for low, high in edges)
+    return f"[{IDEOGRAMS}]|[{within}]{{{least},}}"
 
 
 def batches(examples_N: Examples, on: Side, size: int = BATCH) -> Iterator[tuple[int, Words]]:
