@@ -29,6 +29,7 @@ def check(settings: Mapping[str, Any]) -> Iterator[Fault]:
     yield from increasing("cuts", cuts)
     yield from increasing("quantiles", quantiles)
     count = len(cuts or quantiles or THIRDS) + 1
+    order = order or list(range(1, count + 1))
     if wrong := [stage for stage in order if stage > count]:
         yield Fault("order", f"there is no stage {wrong[0]}: there are {count}, which count from 1")
     if len(set(order)) < len(order):
@@ -47,16 +48,16 @@ def phased_ift(
     scorer: str | dict[str, Any] = "loss",
     cuts: list[float] | None = None,
     quantiles: list[float] | None = None,
-    order: Annotated[list[int], Each(Within(1))] = [1, 2, 3],  # noqa: B006 - never changed
+    order: Annotated[list[int] | None, Each(Within(1))] = None,
     at_random: bool = False,
     optimizer: Literal["reset", "carried"] = "reset",
     disperse: bool = False,
 ) -> Any:
-    """One model, trained on stage after stage of rows that get harder."""
+    """One model, trained on stage after stage of rows that get harder, or in another order."""
     examples = run.load(config.data)
     by = {"cuts": cuts} if cuts is not None else {"quantiles": quantiles or THIRDS}
     stages = run.stages(examples, run.score(scorer, examples), **by, at_random=at_random)
-    *early, last = [stages[number - 1] for number in order]
+    *early, last = [stages[number - 1] for number in order] if order else stages
     if optimizer == "carried":
         return carried(run, config, [*early, last])
     if disperse:
