@@ -28,7 +28,9 @@ def main(bed: Path = BED) -> None:
                 path = bed / "benchmarks" / part / f"{task}_{name}.jsonl"
                 lines = [json.dumps(items[place], ensure_ascii=False) for place in sorted(places)]
                 path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-                print(f"{part} {task}_{name}: {len(places)} items, base loss {loss_N[places].mean():.2f} nats a token")
+                print(
+                    f"{part} {task}_{name}: {len(places)} items, base loss {loss_N[places].mean():.2f} nats a token"
+                )
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -50,7 +52,10 @@ def losses(items: list[dict[str, Any]], base: Path) -> np.ndarray:
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
     renderer, found = Renderer(tokenizer, max_length=None), []
     for item in items:
-        turns = [{"role": "user", "content": item["context"]}, {"role": "assistant", "content": item["answer"]}]
+        turns = [
+            {"role": "user", "content": item["context"]},
+            {"role": "assistant", "content": item["answer"]},
+        ]
         row = renderer(turns)
         ids_T, told_T = torch.tensor(row.input_ids), torch.tensor(row.assistant_mask[1:])
         with torch.inference_mode():

@@ -319,15 +319,17 @@ def test_the_ensemble_averages_probabilities_not_weights(arms):
 def test_a_plan_trains_nothing_and_adds_up(launcher, inputs, tmp_path, recipe):
     path = write_run(inputs, tmp_path, TEXT)
     settings = [f"recipe={recipe}", f"output_dir={tmp_path}/run", f"store={tmp_path}/store"]
-    if recipe == "wise_ft":
-        settings[0] = "recipe={name: wise_ft, alpha: dev}"
+    own = {"wise_ft": "alpha: dev", "dual_stage_mixed": "specialised: [adds]"}
+    if recipe in own:
+        settings[0] = f"recipe={{name: {recipe}, {own[recipe]}}}"
     plan = run(path, settings, dry_run=True, quiet=True, launcher=launcher)
     kinds = {row["kind"] for row in plan["steps"] if row["planned"]}
     assert {"train", "evaluate", "heldout"} <= kinds
     done = {
         json.loads(one.read_text())["step"] for one in (tmp_path / "store").glob("objects/*/manifest.json")
     }
-    assert done <= {"prepare_base", "load", "contamination", "render", "disperse"}
+    cheap = {"of_sources", "share", "mix"}
+    assert done <= {"prepare_base", "load", "contamination", "render", "disperse", *cheap}
     scored = [row["seconds"] for row in plan["steps"] if row["kind"] in ("evaluate", "heldout")]
     assert plan["totals"]["evaluation_seconds"] == pytest.approx(sum(scored))
     assert plan["totals"]["evaluation_guessed"]
