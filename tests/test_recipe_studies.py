@@ -1,4 +1,4 @@
-"""The studies of benchmarks/recipes/: every arm is checked, items part by the base's loss, tables are those of the results."""
+"""The studies of benchmarks/recipes/: arms are checked, items part by the base's loss, tables are of the results."""
 
 from __future__ import annotations
 
@@ -43,8 +43,9 @@ def test_every_arm_is_checked_and_k_may_be_swept_in_one_study(checkout, monkeypa
         assert list(arms.by_name) == [
             arm["name"] for arm in load_yaml(RECIPES / f"{name}.yaml").values["arms"]
         ]
-    sweep = ["grid={over: {recipe.k: [0.0, 0.25]}, seeds: [9]}", "arms=[{name: dual, recipe: {name: dual_stage_mixed, "
-             "specialised: [formatting]}}, {name: vanilla, recipe: vanilla_sft, grid: false}]", "against=vanilla"]  # fmt: skip
+    dual, vanilla = "{name: dual_stage_mixed, specialised: [formatting]}", "vanilla_sft, grid: false"
+    sweep = ["grid={over: {recipe.k: [0.0, 0.25]}, seeds: [9]}", "against=vanilla",
+             f"arms=[{{name: dual, recipe: {dual}}}, {{name: vanilla, recipe: {vanilla}}}]"]  # fmt: skip
     arms = Arms(read(checkout / "benchmarks" / "recipes" / "dual.yaml", sweep))
     check(arms)
     trials = arms.grid_trials(arms.by_name["dual"])
