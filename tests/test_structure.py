@@ -13,7 +13,18 @@ import dtm
 
 SOURCE = Path(dtm.__file__).parent
 STAGES = {"data", "curate", "augment", "disperse", "train", "merge", "evaluate", "report"}
-STEPS = ["foundations", "testbed", "stages", "recipes", "config", "pipeline", "study", "catalogue", "cli"]
+STEPS = [
+    "foundations",
+    "testbed",
+    "stages",
+    "recipes",
+    "sections",
+    "config",
+    "pipeline",
+    "study",
+    "catalogue",
+    "cli",
+]
 HEAVY = {
     "torch",
     "transformers",

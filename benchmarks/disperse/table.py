@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-PEERS = ("scikit-learn", "faiss", "k-means-constrained")
 
 
 def read(name: str) -> Any:
@@ -17,10 +16,12 @@ def read(name: str) -> Any:
 def methods(results: dict[str, Any], k: str) -> str:
     """One row a method: seconds, memory, and how good and how even its portions are."""
     lines = [
-        "| method | s | CPU s | peak MB | of that beyond the embedding | inertia | mean cosine | largest, smallest portion |",
+        "| method | s | CPU s | peak MB | of that beyond the embedding | inertia | mean cosine "
+        "| largest, smallest portion |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for name, run in results["by_k"][k].items():
+    for name in read("config")["sizes"][str(results["rows"])][k]:
+        run = results["by_k"][k][name]
         if "failed" in run:
             lines.append(f"| {name} | {run['failed']} | | | | | | |")
             continue
@@ -37,6 +38,9 @@ def by_k(every: list[dict[str, Any]]) -> str:
     for results in every:
         for k in sorted(results["by_k"], key=int):
             run = results["by_k"][k]["kmeans"]
+            if "failed" in run:
+                lines.append(f"| {results['rows']:,} | {k} | {run['failed']} | | | | |")
+                continue
             cells = [f"{results['rows']:,}", k, _three(run["seconds"]), _three(run["cpu_seconds"]), run["peak_mb"],
                      f"{run['inertia']:.0f}", f"{run['cosine']:.4f}"]  # fmt: skip
             lines.append(f"| {' | '.join(map(str, cells))} |")

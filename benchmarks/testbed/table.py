@@ -107,7 +107,7 @@ def regimes(results: Results) -> str:
 
 
 def splits(results: Results) -> str:
-    """One row an arm: gains, costs, mean, how they differ from the arm they are compared with, the mean from the base."""
+    """One row an arm: gains, costs, mean, and how they differ from the arm that all are compared with and the base."""
     against = results["against"]
     head = ["arm", "seeds", *MEANS, *(f"{name} - {against}" for name in MEANS), "mean - base"]
     rows = [["base", "", *_means(results["base"]), *[""] * 4]]

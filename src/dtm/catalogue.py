@@ -10,9 +10,10 @@ from dtm.foundations.registry import KINDS, registry
 from dtm.foundations.settings import describe
 
 PLACES = {"recipe": "dtm.recipes", "disperse": "dtm.disperse", "merge": "dtm.merge",
-          "embedder": "dtm.foundations.signals", "task": "dtm.evaluate.kinds",
-          "instruction": "dtm.foundations.instructions", "rules": "dtm.foundations.llm",
-          "scorer": "dtm.foundations.scorers"}  # fmt: skip
+          "embedder": "dtm.foundations.signals", "task": "dtm.evaluate.tasks",
+          "instruction": "dtm.foundations.instructions", "answer": "dtm.foundations.answers",
+          "pair": "dtm.train.pairs", "augment": "dtm.augment", "constraint": "dtm.augment.rules",
+          "rules": "dtm.foundations.llm", "scorer": "dtm.foundations.scorers"}  # fmt: skip
 
 
 def catalogue(kind: str | None) -> list[dict[str, Any]]:

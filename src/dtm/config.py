@@ -13,33 +13,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from dtm.foundations.errors import ConfigError, DtmError, several
 from dtm.foundations.llm.settings import LLM
 from dtm.foundations.yaml import Document, assign, load
+from dtm.sections import Augment, Named, Pair, Prefer, Sample, Section
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
-class Section(BaseModel):
-    """Keys that are checked strictly: an unknown one is an error."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class _Method(Section):
-    """A method's name, the settings that all methods share, and the method's own as extra keys."""
-
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-    method: str
-
-    @property
-    def own(self) -> dict[str, Any]:
-        return dict(self.model_extra or {})
-
-
-class Recipe(_Method):
+class Recipe(Named):
     """`recipe: NAME` or `recipe: {name: NAME, setting: value}`."""
 
     method: str = Field(alias="name")
@@ -77,7 +61,7 @@ class Replay(Section):
     rows: int | None = Field(default=None, ge=1)
 
 
-class Disperse(_Method):
+class Disperse(Named):
     """`embedder`, `on`, `dimensions`: for methods that work on embeddings; `gradients` for those on gradients.
 
     `k: auto` proposes the number of portions. `overlap`: each portion has rows of others as well, this share of its
@@ -127,7 +111,7 @@ class Statistics(Section):
     rows: int = Field(default=64, ge=1)
 
 
-class Merge(_Method):
+class Merge(Named):
     """`space: adapter` averages LoRA factors (the paper's release); `export: adapter` writes an adapter."""
 
     method: str = "linear"
@@ -177,12 +161,24 @@ class Evaluate(Section):
 
 
 class Launch(Section):
-    """Where sub-models train. `threads` are a sub-model's, so workers x threads should fit the cores."""
+    """Where sub-models train. `processes`, `cpus`, `gpus`, `nodes` are one sub-model's; `threads` a process's.
 
-    kind: Literal["local"] = "local"
-    workers: int = Field(default=1, ge=1)
+    `workers` is how many sub-models train at a time: 1 here, else by default as many as there are portions.
+    `address`: of Ray, `auto`, `local`, `ray://HOST:PORT` or HOST:PORT; of Slurm, `auto` or `local`, its stand-in.
+    `slurm`: partition, account, time, ... by submitit's names.
+    """
+
+    kind: Literal["local", "ray", "slurm"] = "local"
+    workers: int | None = Field(default=None, ge=1)
     threads: int | None = Field(default=None, ge=1)
+    processes: int | None = Field(default=None, ge=1)
+    accelerate_config: str | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    cpus: int | None = Field(default=None, ge=1)
+    gpus: int | None = Field(default=None, ge=0)
+    nodes: int = Field(default=1, ge=1)
+    address: str = "auto"
+    slurm: dict[str, Any] | None = None
 
 
 class Config(Section):
@@ -197,9 +193,13 @@ class Config(Section):
     decontaminate: Decontaminate | None = None
     remove: str | None = None
     dev: Dev = Dev()
+    augment: Augment = Augment()
     disperse: Disperse = Disperse()
     train: Train = Train()
     merge: Merge = Merge()
+    sample: Sample = Sample()
+    pair: Pair = Pair()
+    prefer: Prefer = Prefer()
     evaluate: Evaluate = Evaluate()
     launch: Launch = Launch()
     llm: LLM | None = None

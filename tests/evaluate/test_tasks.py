@@ -21,6 +21,8 @@ ROWS = {
     "truthfulqa_mc1": {"Question": "Is it so?", "Best Answer": "No", "Correct Answers": "No; Not at all",
                        "Incorrect Answers": "Yes; Maybe;", "Source": "none", "Type": "", "Category": ""},
     "ifeval": {"key": 1, "prompt": "Write.", "instruction_id_list": ["startend:quotation"], "kwargs": [{}]},
+    "pair_consistent": {"context": "In capitals.", "answer": "A", "other_context": "In small letters.",
+                        "other_answer": "a", "match": "exact"},
 }  # fmt: skip
 
 
@@ -44,7 +46,9 @@ def test_a_kind_is_known_by_its_columns(one, kind):
 
 
 def test_every_kind_is_covered_here():
-    assert set(ROWS) == set(kinds)
+    assert {*ROWS, "pair_contrast"} == set(
+        kinds
+    )  # which has the columns of pair_consistent, and is asked for by name
 
 
 def test_a_row_of_answers_without_aliases_is_exact_match(one):
@@ -83,7 +87,7 @@ def test_worked_examples_show_the_answer(one):
     assert worked == {
         "multiple_choice": "honey", "lettered_choice": "A", "schema": "who ran.", "continuation": "wide",
         "exact_match": "Ann", "number": "1 + 1 = 2\nThe answer is 1,002.", "truthfulqa_mc1": "No",
-        "ifeval": "",
+        "ifeval": "", "pair_consistent": "A",
     }  # fmt: skip
 
 

@@ -121,6 +121,13 @@ def _python_path() -> list[str]:
 
 
 @pytest.fixture(scope="session")
+def kept_launcher():
+    """One worker for all tests that may share it: importing TRL takes ten seconds."""
+    with LocalLauncher(workers=1, threads=1) as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
 def undisturbed(inputs, tmp_path_factory) -> Path:
     """The folder that holds `run/` and the store of a run that nothing disturbed."""
     out = tmp_path_factory.mktemp("undisturbed")

@@ -19,7 +19,7 @@ MISTAKES = {
     "wrong method": (("method: kmeans", "method: kmean"), r"no disperse method 'kmean'.*'kmeans'"),
     "wrong merge method": (("dev:", "merge: {method: linaer}\ndev:"), r"no merge method 'linaer'.*'linear'"),
     "wrong recipe": (("base:", "recipe: vanila_sft\nbase:"), r"no recipe method 'vanila_sft'.*'vanilla_sft'"),
-    "wrong setting of a method": (("k: 2", "k: 2, balancd: true"), r"'balancd'.*'balanced'"),
+    "wrong setting of a method": (("k: 2", "k: 2, balancd: true"), r"balancd: .*`balanced`"),
     "a density of percents": (
         ("dev:", "merge:\n  method: ties\n  density: [0.1, 20]\ndev:"),
         r"run.yaml:\d+: merge.density.1: 20 is not a number from 0 to 1",

@@ -322,14 +322,16 @@ def test_a_plan_trains_nothing_and_adds_up(launcher, inputs, tmp_path, recipe):
     own = {"wise_ft": "alpha: dev", "dual_stage_mixed": "specialised: [adds]"}
     if recipe in own:
         settings[0] = f"recipe={{name: {recipe}, {own[recipe]}}}"
+    if recipe == "demorecon":  # no row of these has a constraint
+        settings.append("augment.attach=1.0")
     plan = run(path, settings, dry_run=True, quiet=True, launcher=launcher)
     kinds = {row["kind"] for row in plan["steps"] if row["planned"]}
     assert {"train", "evaluate", "heldout"} <= kinds
     done = {
         json.loads(one.read_text())["step"] for one in (tmp_path / "store").glob("objects/*/manifest.json")
     }
-    cheap = {"of_sources", "share", "mix"}
-    assert done <= {"prepare_base", "load", "contamination", "render", "disperse", *cheap}
+    known = {"prepare_base", "load", "contamination", "render", "embedded_sample", "disperse", "augment"}
+    assert done <= known | {"of_sources", "share", "mix"}
     scored = [row["seconds"] for row in plan["steps"] if row["kind"] in ("evaluate", "heldout")]
     assert plan["totals"]["evaluation_seconds"] == pytest.approx(sum(scored))
     assert plan["totals"]["evaluation_guessed"]

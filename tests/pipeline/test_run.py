@@ -225,10 +225,10 @@ def test_a_callers_launcher_stays_open_and_serves_the_next_run(undisturbed, inpu
     monkeypatch.chdir(tmp_path)
     with LocalLauncher(workers=1, threads=1) as launcher:
         run(path, quiet=True, launcher=launcher)
-        worker = launcher._processes[0].process.pid
+        worker = launcher._places[0].where["pid"]
         run(path, ["output_dir=again"], quiet=True, launcher=launcher)
-        assert launcher._processes[0].process.poll() is None
-        assert launcher._processes[0].process.pid == worker
+        assert launcher._places[0].ready() is None
+        assert launcher._places[0].where["pid"] == worker
     assert content(tmp_path) == content(undisturbed)
     with pytest.raises(ConfigError, match="2 threads, and this run wants 1"):
         run(path, quiet=True, launcher=LocalLauncher(workers=1, threads=2))

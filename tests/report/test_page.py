@@ -12,6 +12,7 @@ import pytest
 
 from dtm.foundations.errors import DataError
 from dtm.report import render
+from dtm.report import sections as cards
 from dtm.report.page import page
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
@@ -195,3 +196,8 @@ def test_of_many_stages_the_longest_have_bars_and_all_are_listed(results):
     assert reader.text.count("1 min 40 s") == 2  # the last has a bar too, and stands in the list of all
     assert "The 20 longest of 60 stages." in reader.text
     assert all(f"stage-{i:02}" in reader.text for i in range(60))
+
+
+def test_a_run_without_a_merge_has_no_merge_section():
+    nothing = {"relative_error": None, "worst": {"tensor": None, "relative_error": None}}
+    assert cards.merge({"merge": {"weights": [], "low_rank": nothing}}, None) is None

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from dtm.evaluate.answers import number_in
+from dtm.foundations.answers import number_in
 from dtm.foundations.errors import DtmError
 from dtm.foundations.instructions import bind
 from dtm.foundations.registry import Bound, Method, registry
@@ -48,6 +48,7 @@ class Item:
     stops: tuple[str, ...] = ()
     max_tokens: int = 0
     instructions: tuple[Bound, ...] = field(default=(), hash=False)  # in place of answers: what to follow
+    other: Item | None = field(default=None, hash=False)  # of a pair: the second item, which is answered too
 
     @property
     def context(self) -> str:

@@ -12,9 +12,9 @@ from lm_eval.api.task import Task as LmEvalTask
 from lm_eval.config.task import TaskConfig
 from lm_eval.filters import build_filter_ensemble
 
-from dtm.evaluate.answers import matches, number_in
 from dtm.evaluate.kinds import Item
 from dtm.evaluate.tasks import Task
+from dtm.foundations.answers import matches, number_in
 from dtm.foundations.errors import ModelError
 from dtm.foundations.instructions import followed, followed_loosely
 
@@ -46,6 +46,8 @@ class LocalTask(LmEvalTask):
         if not item.continuations:
             settings = {"until": list(item.stops), "do_sample": False, "max_gen_toks": item.max_tokens}
             yield self.prompt(item, item.contexts[0], template), settings
+            if item.other:
+                yield from self.arguments(item.other, template)
             return
         for index in range(item.choices):
             context = item.contexts[index % len(item.contexts)]
@@ -70,8 +72,12 @@ class LocalTask(LmEvalTask):
 
     def process_results(self, doc: Item, results: list[Any]) -> dict[str, float]:
         """The metrics of one item."""
+        if self.task.kind == "pair_consistent":
+            return self._consistent(doc, results)
         if doc.instructions:
             return _following(doc, results[0])
+        if self.task.kind == "pair_contrast":
+            return _contrast([score for score, _ in results])
         if not doc.continuations:
             return {"exact_match": int(self._answered(doc, results[0]))}
         scores = [score for score, _ in results]
@@ -89,6 +95,15 @@ class LocalTask(LmEvalTask):
                 _largest([score / n for score, n in zip(scores, lengths, strict=True)]) == doc.gold
             )
         return metrics
+
+    def _consistent(self, item: Item, responses: list[str]) -> dict[str, float]:
+        """Whether both of a pair are right, and the share that are."""
+        right = [
+            all(followed(wanted, response) for wanted in one.instructions) if one.instructions
+            else matches(response, one.answers, exact=one.exact)
+            for one, response in zip((item, item.other), responses, strict=True) if one
+        ]  # fmt: skip
+        return {"pair_consistent": int(all(right)), "satisfied": sum(right) / len(right)}
 
     def _answered(self, item: Item, response: str) -> bool:
         if self.task.kind == "number":
@@ -137,6 +152,12 @@ def _following(item: Item, response: str) -> dict[str, float]:
         passed = [follows(one, response) for one in item.instructions]
         metrics |= {f"prompt_{name}": int(all(passed)), f"instruction_{name}": sum(passed) / len(passed)}
     return metrics
+
+
+def _contrast(scores: list[float]) -> dict[str, float]:
+    """Of (x: y, y'; x': y', y) whether y is likelier under x, and y' under x'."""
+    right = [scores[0] > scores[1], scores[2] > scores[3]]
+    return {"contrast": sum(right) / 2, "contrast_both": int(all(right))}
 
 
 def _largest(scores: list[float]) -> int:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import dtm.evaluate.pair_kinds  # noqa: F401 - registers them
 from dtm.evaluate.entries import KEYS, Where, spec_of
 from dtm.evaluate.hub import check_hub_name, lm_eval_version
 from dtm.evaluate.kinds import REFUSED, BadRow, Item, detect, kinds

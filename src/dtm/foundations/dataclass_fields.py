@@ -17,11 +17,14 @@ from dtm.foundations.errors import StoreError
 # class name -> (package, file): where each class of the chain stands
 _PLACES = {
     "SFTConfig": ("trl", "trainer/sft_config.py"),
+    "DPOConfig": ("trl", "trainer/dpo_config.py"),
     "_BaseConfig": ("trl", "trainer/base_config.py"),
     "TrainingArguments": ("transformers", "training_args.py"),
     "LoraConfig": ("peft", "tuners/lora/config.py"),
     "PeftConfig": ("peft", "config.py"),
     "PeftConfigMixin": ("peft", "config.py"),
+    "ClusterConfig": ("accelerate", "commands/config/config_args.py"),
+    "BaseConfig": ("accelerate", "commands/config/config_args.py"),
 }
 
 

@@ -17,7 +17,11 @@ from dtm.foundations.errors import MissingInput, ModelError
 from dtm.foundations.files import link, read_json, write_json
 from dtm.foundations.store import Claim, Digests
 
-NOTES = ("training.json", "inspection.json")  # what we write beside a model about how it came to be
+NOTES = (
+    "training.json",
+    "inspection.json",
+    "preference.json",
+)  # what we write beside a model about how it came to be
 HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(@[\w.-]+)?$")
 
 

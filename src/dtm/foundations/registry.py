@@ -35,6 +35,9 @@ KINDS = (
     "template",
     "task",
     "instruction",
+    "answer",
+    "pair",
+    "constraint",
     "rules",
     "scorer",
 )

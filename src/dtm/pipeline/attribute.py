@@ -9,7 +9,6 @@ from typing import Any
 
 from dtm.foundations.errors import ConfigError, StoreError
 from dtm.foundations.files import read_json, write_json
-from dtm.foundations.launch import LocalLauncher
 from dtm.foundations.seeds import derive
 from dtm.foundations.statistics import bootstrap_ratio
 from dtm.foundations.store import Artifact, Claim, Step, Store
@@ -41,8 +40,7 @@ def attribute(run_folder: Path | str, *, quiet: bool = False) -> dict[str, Any]:
     folder = Path(run_folder).expanduser()
     checked = check(file := reopen(folder))
     store, display = Store(file.store), Display(quiet=quiet)
-    launcher = LocalLauncher(workers=checked.config.launch.workers, threads=checked.threads,
-                             log=folder / "workers.log")  # fmt: skip
+    launcher = checked.launch.open(folder / "workers.log")
     try:
         unseen = Display(quiet=True)
         _refuse_training(Run(checked, Steps(store, launcher, unseen, planning=True, folder=folder)), folder)

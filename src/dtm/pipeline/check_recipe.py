@@ -38,7 +38,7 @@ def _bind(file: RunFile, key: str, recipe: Recipe) -> Bound:
     bound = registry("recipe").bind(recipe.method, recipe.own, where=where)
     errors = [*_own(bound, where), *_scorer(file, bound, where), *_dev(file, bound, where),
               *_overrides(file, bound, where), *_portion(file, bound, where), *_backend(file, bound),
-              *_warmup(file, bound, where)]  # fmt: skip
+              *_warmup(file, bound, where), *_wants(bound, where), *_asks(file, bound, where)]  # fmt: skip
     if errors:
         raise several(errors)
     return bound
@@ -146,6 +146,25 @@ def _backend(file: RunFile, bound: Bound) -> list[DtmError]:
         return [ConfigError("no backend can evaluate an ensemble", where=file.where("evaluate.backend"),
                             mend="Leave it out")]  # fmt: skip
     return []
+
+
+def _wants(bound: Bound, where: Any) -> list[DtmError]:
+    """Values of a setting that say nothing without another setting, which the property `wants` names."""
+    return [
+        ConfigError(f"`{setting}: {value}` needs `{other}` above 0", where=where(setting))
+        for setting, of in bound.method.properties.get("wants", {}).items() for value, other in of.items()
+        if bound.settings[setting] == value and not bound.settings[other]
+    ]  # fmt: skip
+
+
+def _asks(file: RunFile, bound: Bound, where: Any) -> list[DtmError]:
+    """A setting with the value that the property `asks` names needs a language model."""
+    return [
+        ConfigError("this asks a language model, and there is none", where=where(setting),
+                    mend="Add `llm: {model: ..., base_url: ...}`")
+        for setting, value in bound.method.properties.get("asks", {}).items()
+        if bound.settings[setting] == value and file.config.llm is None
+    ]  # fmt: skip
 
 
 def _twice(file: RunFile) -> list[DtmError]:

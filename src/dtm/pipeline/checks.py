@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
+import dtm.augment
 import dtm.data as data
 import dtm.evaluate.tasks as tasks
 import dtm.merge.methods
@@ -21,11 +21,13 @@ from dtm.foundations.models import Located, locate
 from dtm.foundations.registry import Bound, registry, unknown
 from dtm.pipeline import check_disperse
 from dtm.pipeline.check_llm import check_llm
+from dtm.pipeline.check_preference import Preference, check_preferring
 from dtm.pipeline.check_recipe import check_recipes, check_sources
 from dtm.pipeline.check_search import check_search
 from dtm.pipeline.contamination import compared_tasks
 from dtm.pipeline.ids import removed_of
 from dtm.pipeline.kept import Kept, kept_of, settled
+from dtm.pipeline.launching import Placement, check_launch
 from dtm.pipeline.proposal import check_auto
 from dtm.train import Settings, check_settings
 
@@ -48,19 +50,28 @@ class Checked:
     merge: Bound
     tasks: tuple[Any, ...]
     dev_tasks: tuple[Any, ...]
-    threads: int
-    device: str
+    launch: Placement
     compared: tuple[Any, ...] = ()  # tasks that the data is compared with
     kept: Kept | None = None
     removed: frozenset[str] = frozenset()
+    preference: Preference | None = None
+    augment: Bound | None = None
 
     @property
     def config(self) -> Config:
         return self.file.config
 
     @property
+    def threads(self) -> int:
+        return self.launch.share.threads
+
+    @property
+    def device(self) -> str:
+        return self.launch.device
+
+    @property
     def numerics(self) -> dict[str, Any]:
-        """What arithmetic depends on besides its inputs; part of every heavy step's key."""
+        """What arithmetic in one process depends on besides its inputs; part of every heavy step's key."""
         return {"threads": self.threads, "device": self.device, "processes": 1}
 
 
@@ -100,14 +111,17 @@ def check(file: RunFile) -> Checked:
         config.train.args, config.train.lora, config.train.same_adapter_init, file.where
     )
     errors += wrong
-    threads = attempt(lambda: _threads(file))
+    launch = attempt(lambda: check_launch(file, train))
+    augment = attempt(lambda: _bind("augment", config.augment, file))
+    attempt(lambda: _check_augment(file, augment, sources))
+    preference = attempt(lambda: check_preferring(file, sources))
     attempt(lambda: _check_folder(file))
     if errors:
         raise several(errors)
     return Checked(
         file, recipes[0], tuple(recipes[1]), base, tuple(sources),
         lambda own: choose_template(_template(file), own), disperse, train, merge, tuple(chosen), tuple(dev),
-        threads, _device(config.launch.device), tuple(compared), kept, removed,
+        launch, tuple(compared), kept, removed, preference, augment,
     )  # fmt: skip
 
 
@@ -147,6 +161,19 @@ def _check_model(file: RunFile) -> None:
         if find_spec("bitsandbytes") is None:
             raise MissingInput("quantisation needs the package bitsandbytes", where=where("model.quantization"),
                                mend="Run `pip install bitsandbytes`, or leave it out")  # fmt: skip
+
+
+def _check_augment(file: RunFile, augment: Bound | None, sources: list[Any] | None) -> None:
+    """Who is to ask a language model names one, and sources that are named are there."""
+    if augment is None:
+        return
+    names = {one.source for one in sources or []}
+    for number, source in enumerate(augment.settings.get("sources") or []):
+        if names and source not in names:
+            raise unknown("source", source, names, where=file.where(f"augment.sources.{number}"))
+    if augment.settings.get("by") == "llm" and file.config.llm is None:
+        raise ConfigError("this asks a language model, and there is none", where=file.where("augment.by"),
+                          mend="Add `llm: {model: ..., base_url: ...}`, or set augment.by: rules")  # fmt: skip
 
 
 def _dev_where(file: RunFile) -> Callable[[str], object]:
@@ -199,24 +226,6 @@ def _check_method(file: RunFile, bound: Bound) -> None:
             )  # fmt: skip
 
 
-def _threads(file: RunFile) -> int:
-    launch, cores = file.config.launch, _cores()
-    threads = launch.threads or max(1, cores // launch.workers)
-    if launch.workers * threads > max(cores, launch.workers):
-        raise ConfigError(
-            f"{launch.workers} workers x {threads} threads are more than this machine's {cores} cores, which "
-            "makes training many times slower",
-            where=file.where("launch"),
-            mend=f"Set launch.threads to {max(1, cores // launch.workers)}",
-        )
-    return threads
-
-
-def _cores() -> int:
-    """Cores that this process may use, which a container may have fewer of than the machine."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _template(file: RunFile) -> str:
     """The template as said; a .jinja file is looked for beside the run file first, as data is."""
     name = file.config.chat.template
@@ -239,16 +248,3 @@ def _check_folder(file: RunFile) -> None:
         parent = parent.parent
     if not os.access(parent, os.W_OK):
         raise ConfigError(f"{parent} cannot be written to", where=file.where("output_dir"))
-
-
-def _device(wanted: str) -> str:
-    """`auto` asks torch only where the machine shows a GPU: importing it takes seconds."""
-    if wanted == "cpu" or (wanted == "auto" and not Path("/dev/nvidiactl").exists()):
-        return "cpu"
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    if wanted == "cuda":
-        raise ConfigError("torch sees no CUDA device", where="launch.device", mend="Set launch.device: cpu")
-    return "cpu"

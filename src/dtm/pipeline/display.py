@@ -64,6 +64,8 @@ class Display:
         if event.kind == "done":
             return
         self._write(event.kind, name, **data)
+        if event.kind == "waiting":
+            self._print(f"  [yellow]{name} waits for a place: {data['reason']}[/]")
         if event.kind == "retry":
             self._print(
                 f"  [yellow]{name}: its worker died ({data['reason']}); going on from the last checkpoint[/]"

@@ -13,8 +13,12 @@ from dtm.foundations.types import Model
 from dtm.train import Settings, steps_of
 
 
-def train_needs(base: Model, settings: Settings, rows: int, tokens: int) -> dict[str, Any]:
+def train_needs(
+    base: Model, settings: Settings, rows: int, tokens: int, processes: int = 1
+) -> dict[str, Any]:
     """Rows, tokens, optimizer steps, and bytes of disk and (roughly) memory that it takes to train.
+
+    Memory is counted as DDP takes it, the whole in every process; FSDP and ZeRO take less.
 
     `disk` is what stays, `scratch` the two checkpoints that stand beside it while this sub-model trains.
     """
@@ -22,9 +26,9 @@ def train_needs(base: Model, settings: Settings, rows: int, tokens: int) -> dict
     trained = parameters if settings.lora is None else adapter_parameters(base.folder, settings.lora)
     checkpoint = 12 * trained  # fp32 weights and Adam's two moments
     epochs = float(settings.args["num_train_epochs"])
-    memory = 4 * parameters + 12 * trained + activations(base.folder, settings)
+    memory = processes * (4 * parameters + 12 * trained + activations(base.folder, settings))
     return {
-        "rows": rows, "tokens": round(tokens * epochs), "steps": steps_of(settings, rows),
+        "rows": rows, "tokens": round(tokens * epochs), "steps": steps_of(settings, rows, processes),
         "disk": 4 * trained, "scratch": 2 * checkpoint, "memory": memory,
         "parameters": trained,
     }  # fmt: skip

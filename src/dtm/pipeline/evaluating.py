@@ -154,11 +154,11 @@ def _on_task(run: Run, question: Question) -> Work:
     backend = config.evaluate.backend and config.evaluate.backend.model_dump()
     settings = {"task": task.fingerprint, "format": form, "batch_size": config.evaluate.batch_size,
                 "model": config.model, "backend": backend}  # fmt: skip
-    step = Step("evaluate", settings, _inputs(model), None, checked.numerics, version=2)
+    step = Step("evaluate", settings, inputs_of(model), None, checked.numerics, version=2)
 
     def arguments(claim: Claim) -> dict[str, Any]:
         return {
-            **_job(run, model), "task": task.spec, "output": str(claim.output), "chat": form == "chat",
+            **job_of(run, model), "task": task.spec, "output": str(claim.output), "chat": form == "chat",
             "batch_size": config.evaluate.batch_size, "backend": backend, "max_length": None,
             "seed": 0,  # all seeds of a study meet the same prompts
         }  # fmt: skip
@@ -170,10 +170,10 @@ def _on_task(run: Run, question: Question) -> Work:
 def _on_rows(run: Run, question: Question) -> Work:
     model, dev = question.model, run.dev_rows()
     settings = {"model": run.checked.config.model}
-    step = Step("heldout", settings, {**_inputs(model), "examples": dev.digest}, None, run.checked.numerics)
+    step = Step("heldout", settings, {**inputs_of(model), "examples": dev.digest}, None, run.checked.numerics)
 
     def arguments(claim: Claim) -> dict[str, Any]:
-        return {**_job(run, model), "examples": str(dev.file), "output": str(claim.output)}
+        return {**job_of(run, model), "examples": str(dev.file), "output": str(claim.output)}
 
     needs = {"rows": dev.count, **_size(run, model, dev.tokens)}
     return Work(question.label, f"{dev.count} rows", step, HELDOUT, arguments, needs)
@@ -186,15 +186,15 @@ def _size(run: Run, model: Model, tokens: int) -> dict[str, int]:
     return {"parameters": parameters(run.base().folder) * max(1, len(model.parts)), "asked": tokens}
 
 
-def _inputs(model: Model) -> dict[str, str]:
+def inputs_of(model: Model) -> dict[str, str]:
     """The part of a step's key that says what is measured."""
     if model.parts:
         return {f"part {number} {name}": digest for number, part in enumerate(model.parts)
-                for name, digest in _inputs(part).items()}  # fmt: skip
+                for name, digest in inputs_of(part).items()}  # fmt: skip
     return {"model": model.digest, **({"base": model.base.digest} if model.adapter_of else {})}
 
 
-def _job(run: Run, model: Model) -> dict[str, Any]:
+def job_of(run: Run, model: Model) -> dict[str, Any]:
     """What a worker loads, and how: by the run file's settings, but never quantised, as merging is not."""
     config = run.checked.config
     options = {name: value for name, value in config.model.items() if name not in ("dtype", "quantization")}

@@ -13,7 +13,7 @@ from typing import Any
 from dtm.config import RunFile
 from dtm.foundations.errors import ConfigError, DataError, MissingInput
 from dtm.foundations.files import read_json, write_text
-from dtm.foundations.launch import LocalLauncher
+from dtm.foundations.launch import Launcher
 from dtm.foundations.store import Step, Store
 from dtm.foundations.types import Examples
 from dtm.foundations.yaml import Document, assign
@@ -69,7 +69,7 @@ def extend(
     dry_run: bool = False,
     quiet: bool = False,
     command: str = "",
-    launcher: LocalLauncher | None = None,
+    launcher: Launcher | None = None,
 ) -> dict[str, Any]:
     """Run a finished run's file again with `data` added and the rows of the ids in the file `remove` taken out.
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from dtm.config import RunFile, read
-from dtm.foundations.errors import ConfigError
 from dtm.foundations.files import write_json
-from dtm.foundations.launch import LocalLauncher
+from dtm.foundations.launch import Launcher
 from dtm.foundations.store import Store
 from dtm.pipeline import folder
 from dtm.pipeline.checks import check
 from dtm.pipeline.display import Display
 from dtm.pipeline.evaluating import DevScore, dev_scores
+from dtm.pipeline.launching import same_places
 from dtm.pipeline.made import Made
 from dtm.pipeline.origin import placed, remember
 from dtm.pipeline.plan import plan
@@ -35,21 +35,18 @@ def run(
     probe: bool = False,
     quiet: bool = False,
     command: str = "",
-    launcher: LocalLauncher | None = None,
+    launcher: Launcher | None = None,
 ) -> dict[str, Any]:
     """Do what a run file says, reusing whatever the store holds, and return the content of results.json.
 
     `settings` are `key=value` overrides; `until` stops after that stage; `dry_run` returns the plan
     instead, with training speed measured if `probe`. A `launcher` stays open, its workers warm for the
-    caller's next run; its threads must be the run's. Raises DtmError for a user's mistake, before work.
+    caller's next run; its share must be the run's. Raises DtmError for a user's mistake, before work.
     """
     file = source if isinstance(source, RunFile) else placed(read(source, settings))
     checked = check(file)
-    if launcher is not None and launcher.threads != checked.threads:
-        raise ConfigError(
-            f"the workers that are kept have {launcher.threads} threads, and this run wants {checked.threads}",
-            where=file.where("launch.threads"), mend=f"Set launch.threads to {launcher.threads}",
-        )  # fmt: skip
+    if launcher is not None:
+        same_places(launcher, checked.launch, file.where)
     store = Store(file.store)
     if not dry_run or not (file.output_dir / "run.yaml").exists():  # what was run is not what was planned
         folder.open_folder(
@@ -59,9 +56,7 @@ def run(
     log = None if dry_run else file.output_dir / "log.jsonl"
     display = Display(log, quiet=quiet)
     kept = launcher is not None
-    launcher = launcher or LocalLauncher(
-        workers=checked.config.launch.workers, threads=checked.threads, log=file.output_dir / "workers.log"
-    )
+    launcher = launcher or checked.launch.open(file.output_dir / "workers.log")
     display.begin(command)
     try:
         steps = Steps(store, launcher, display, planning=dry_run, folder=file.output_dir)

@@ -49,7 +49,7 @@ def show_models(run: Run, models: Sequence[tuple[Model, str]]) -> None:
 
 
 def show_data(run: Run) -> None:
-    """Link portions/, dropped.jsonl and contaminated.jsonl."""
+    """Link portions/, augmented/<method>/, pairs/<name>.jsonl, dropped.jsonl and contaminated.jsonl."""
     folder = run.steps.folder
     if "disperse" in run.cards:
         link_tree(run.cards["disperse"].folder, folder / "portions", skip=NOT_SHOWN)
@@ -58,9 +58,23 @@ def show_data(run: Run) -> None:
         link(run.cards["contamination"].folder / overlaps.name, overlaps)
     else:
         overlaps.unlink(missing_ok=True)
+    _show_made(run)
     dropped = [run.cards[name].folder / "dropped.jsonl" for name in ("load", "render")]
     text = "".join(path.read_text(encoding="utf-8") for path in dropped)
     write_text(folder / "dropped.jsonl", text)
+
+
+def _show_made(run: Run) -> None:
+    """New rows and pairs as files for other trainers; what another run left there goes."""
+    folder = run.steps.folder
+    for place in ("augmented", "pairs"):
+        shutil.rmtree(folder / place, ignore_errors=True)
+    for name, artifact in run.cards.items():
+        kind, _, what = name.partition(":")
+        if kind == "augment":
+            link_tree(artifact.folder, folder / "augmented" / what, skip=NOT_SHOWN | {"train.arrow"})
+        elif kind == "pairs":
+            link(artifact.folder / "pairs.jsonl", folder / "pairs" / f"{what}.jsonl")
 
 
 def show_evaluation(run: Run, evaluated: dict[tuple[str, str, str], Artifact]) -> None:

@@ -33,7 +33,7 @@ def plan(run: Run, *, probe: bool) -> dict[str, Any]:
     trains = [row for row in redo if row["kind"] == "train"]
     signals = [row for row in redo if row["kind"] in SIGNALS and row["planned"]]
     scored = [row for row in redo if row["kind"] in ("evaluate", "heldout") and row["planned"]]
-    workers = checked.config.launch.workers
+    workers = checked.launch.workers
     seconds = [row["seconds"] for row in trains]
     planned = [record for record in run.steps.records if record.planned and record.step.name == "train"]
     return {
@@ -139,7 +139,8 @@ def _probe(run: Run) -> float | None:
         if not works:
             return None
         arguments = _readable(run, works[0].arguments(claim))
-        job = Job("probe", works[0].function, {**arguments, "name": "probe", "probe": PROBE_STEPS + 1})
+        job = Job("probe", works[0].function, {**arguments, "name": "probe", "probe": PROBE_STEPS + 1},
+                  spread=works[0].spread)  # fmt: skip
         times: list[float] = []
 
         def on_event(event: Any) -> None:

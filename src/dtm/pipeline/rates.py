@@ -37,7 +37,8 @@ class Rates:
         """What a planned step will take, and whether that is a guess; None where nothing is known."""
         estimates = {
             "train": self._train, "evaluate": self._evaluate, "heldout": self._heldout, "merge": self._merge,
-            "mean_score": _nothing, "update_norm": _nothing, **dict.fromkeys(SIGNALS, self._signal),
+            "prefer": self._prefer, "sample": self._sample, "mean_score": _nothing, "update_norm": _nothing,
+            **dict.fromkeys(SIGNALS, self._signal),
         }  # fmt: skip
         estimate = estimates.get(record.step.name)
         return estimate(record) if estimate else (None, False)
@@ -54,6 +55,18 @@ class Rates:
     def _train(self, record: Record) -> tuple[float | None, bool]:
         rate, tokens = self.training_rate(record), record.facts.get("tokens")
         return (tokens / rate if rate and tokens else None), False
+
+    def _prefer(self, record: Record) -> tuple[float | None, bool]:
+        """By tokens that such steps read."""
+        rate = _median(
+            one["seconds"] / max(one["facts"]["input_tokens"], 1) for one in self._of("prefer", record)
+        )
+        return (rate * record.facts["tokens"] if rate else None), False
+
+    def _sample(self, record: Record) -> tuple[float | None, bool]:
+        """By answers that such steps drew; else two operations a parameter and token."""
+        rate = _median(one["seconds"] / max(one["facts"]["rows"], 1) for one in self._of("sample", record))
+        return (rate * record.facts["rows"], False) if rate else (self._computing(record), True)
 
     def _evaluate(self, record: Record) -> tuple[float | None, bool]:
         """By models of that size on that very task; else two operations a parameter and token."""

@@ -42,6 +42,8 @@ def assemble(
         "growing": growing(run.cards, run.steps.trained()),
         "curves": _curves(models),
         "merge": _merge(models),
+        "augmented": run.augmented,
+        "preference": {"yields": run.yields, "steps": run.preferences},
         "stages": _stages(run),
     }
     results["statement"] = [*statement(results), *_notes(run)]
@@ -50,6 +52,7 @@ def assemble(
 
 def _notes(run: Run) -> list[str]:
     """What a reader of the scores must know of this run besides them."""
+    from dtm.report.preference import alarms
     from dtm.report.split import sharing
 
     grown = growing(run.cards, run.steps.trained())
@@ -66,7 +69,8 @@ def _notes(run: Run) -> list[str]:
                 others.setdefault(f"{package} {version}", []).append(record.label)
     for package, labels in sorted(others.items()):
         notes.append(f"Reused from a run with {package}: {', '.join(dict.fromkeys(labels))}.")
-    return [*notes, *grading.notes(run.cards), *contamination.notes(contamination.card(run))]
+    card = contamination.card(run)
+    return [*notes, *grading.notes(run.cards), *alarms(run.preferences), *contamination.notes(card)]
 
 
 def _run(run: Run, command: str) -> dict[str, Any]:
@@ -77,7 +81,7 @@ def _run(run: Run, command: str) -> dict[str, Any]:
         "k": len(run.portions) or None, "command": command,
         "dtm": versions().get("disperse-then-merge"), "versions": versions(),
         "config": config.model_dump(mode="json"), "config_text": checked.file.document.text,
-        "threads": checked.threads, "workers": config.launch.workers, "device": checked.device,
+        "threads": checked.threads, "workers": checked.launch.workers, "device": checked.device,
     }  # fmt: skip
 
 
@@ -111,11 +115,11 @@ def _results(run: Run, models: Sequence[Part], evaluated: Evaluated) -> dict[str
 
 
 def _pairs(models: Sequence[Part]) -> list[tuple[str, str]]:
-    """Merged against base and every baseline; each baseline against the base."""
-    merged = [model.name for model, role in models if role == "merged"]
-    base = [model.name for model, role in models if role == "base"]
-    baselines = [model.name for model, role in models if role == "baseline"]
-    return [(a, b) for a in merged for b in base + baselines] + [(a, b) for a in baselines for b in base]
+    """The recipe's result, which stands last, against base and every baseline; each baseline against the base."""
+    base, baselines = ([model.name for model, role in models if role == one] for one in ("base", "baseline"))
+    made = [model.name for model, role in models if role == "merged"] or baselines[-1:]
+    others = [name for name in baselines if name not in made]
+    return [(a, b) for a in made for b in base + others] + [(a, b) for a in others for b in base]
 
 
 def _dev(run: Run, on_dev: Mapping[str, DevScore]) -> list[dict[str, Any]]:

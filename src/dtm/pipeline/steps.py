@@ -11,7 +11,7 @@ from typing import Any
 
 from dtm.foundations.errors import ResourceError
 from dtm.foundations.files import read_json, write_json
-from dtm.foundations.launch import Job, LocalLauncher
+from dtm.foundations.launch import Job, Launcher
 from dtm.foundations.models import free_bytes
 from dtm.foundations.store import Artifact, Claim, Step, Store, text_digest
 from dtm.pipeline.display import Display
@@ -43,13 +43,14 @@ class Work:
     function: str
     arguments: Callable[[Claim], dict[str, Any]]
     needs: dict[str, Any] = field(default_factory=dict)  # rows, tokens, steps, disk, memory: for the plan
+    spread: bool = False  # over the processes that a sub-model has
 
 
 class Steps:
     """Runs steps over one store; with `planning`, steps marked heavy are recorded and not done."""
 
     def __init__(
-        self, store: Store, launcher: LocalLauncher, display: Display, *, planning: bool, folder: Path
+        self, store: Store, launcher: Launcher, display: Display, *, planning: bool, folder: Path
     ) -> None:
         self.store, self.launcher, self.display = store, launcher, display
         self.planning, self.folder = planning, folder
@@ -167,7 +168,7 @@ class Steps:
                     self._done(work.label, work.what, claim.artifact, reused=True)
                     continue
                 claim.empty()
-                job = Job(work.label, work.function, work.arguments(claim), lock=str(claim.job_lock))
+                job = Job(work.label, work.function, work.arguments(claim), str(claim.job_lock), work.spread)
                 keys[id(job)] = key
                 jobs.append(job)
                 self.display.queue(work.label, work.what)

@@ -49,6 +49,10 @@ class Training:
     variant: int = 0
 
     @property
+    def processes(self) -> int:
+        return self.run.checked.launch.share.processes
+
+    @property
     def purpose(self) -> tuple[object, ...]:
         """What seeds are derived from, besides the run's."""
         part = self.rows.lineage or self.rows.part
@@ -58,7 +62,7 @@ class Training:
     def needs(self) -> dict[str, Any]:
         """Rows, tokens, steps, disk and memory."""
         start = self.start if self.start.folder.exists() else self.run.base()  # in planning: of the same size
-        needs = train_needs(start, self.settings, self.rows.count, self.rows.tokens)
+        needs = train_needs(start, self.settings, self.rows.count, self.rows.tokens, self.processes)
         if needs["parameters"] == 0:
             raise ConfigError(
                 f"no module of the base is named by target_modules: {self.settings.lora['target_modules']}",  # type: ignore[index]
@@ -81,7 +85,7 @@ class Training:
         run, settings = self.run, self.settings
         return Step(
             "train", {**settings.keyed, "model": run.checked.config.model, "adapter_seed": self.adapter_seed},
-            {"base": self.start.digest, "examples": self.rows.digest}, self.seed, run.checked.numerics,
+            {"base": self.start.digest, "examples": self.rows.digest}, self.seed, run.checked.launch.numerics,
         )  # fmt: skip
 
     @cached_property
@@ -105,7 +109,7 @@ class Training:
 
     def work(self, step: Step) -> Work:
         what = f"{self.rows.count:,} rows, {self.rows.trained_tokens:,} tokens"
-        return Work(self.name, what, step, TRAIN, self.arguments, self.needs)
+        return Work(self.name, what, step, TRAIN, self.arguments, self.needs, spread=True)
 
     def arguments(self, claim: Claim) -> dict[str, Any]:
         """The job for `dtm.train.sft.train`."""

@@ -30,6 +30,7 @@ from dtm.pipeline import (
 )
 from dtm.pipeline.checks import Checked
 from dtm.pipeline.contamination import measure_overlap, to_drop
+from dtm.pipeline.preference_verbs import PreferenceVerbs
 from dtm.pipeline.row_verbs import RowVerbs
 from dtm.pipeline.rows import Rows, model_digest, rows_of
 from dtm.pipeline.sharing import Sharing
@@ -43,7 +44,7 @@ class Stopped(Exception):
 
 
 @dataclass
-class Run(RowVerbs):
+class Run(RowVerbs, PreferenceVerbs):
     """One run: what was checked, how steps are done, and what they made.
 
     `making` is the name of the recipe that calls the verbs; `choices` are those made on dev, in order; `origin` is
@@ -60,6 +61,9 @@ class Run(RowVerbs):
     submodels: list[Model] = field(default_factory=list)
     origin: Model | None = None
     choices: list[dict[str, Any]] = field(default_factory=list)
+    augmented: list[dict[str, Any]] = field(default_factory=list)
+    yields: list[dict[str, Any]] = field(default_factory=list)
+    preferences: list[dict[str, Any]] = field(default_factory=list)
     meter: Any = None  # what language models were asked for in this run, under its caps
     _base: Model | None = None
 

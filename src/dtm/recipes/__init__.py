@@ -2,6 +2,7 @@
 
 from dtm.recipes import (  # noqa: F401 - registers them
     checkpoint_average,
+    demorecon,
     disperse_then_merge,
     dual_stage_mixed,
     early_stopping,
@@ -9,6 +10,7 @@ from dtm.recipes import (  # noqa: F401 - registers them
     greedy_soup,
     norm_matched,
     phased_ift,
+    self_refine,
     sequential,
     submodel,
     uniform_soup,

@@ -18,8 +18,10 @@ from dtm.foundations.settings import Fraction
 
 @registry("recipe").register("disperse_then_merge", paper="arXiv:2405.13432")
 def disperse_then_merge(run: Any, config: Any, *, warmup: Fraction = 0.0) -> Any:
-    """Disperse the data, train a sub-model on each portion, merge them; from the base, or from one that `warmup`, a
-    share of the rows, was trained on first."""
+    """Disperse the data, train a sub-model on each portion, merge them.
+
+    `warmup`: a share of the rows that the base is trained on first; sub-models and merge then start from there.
+    """
     examples, start = run.load(config.data), config.base
     if warmup:
         start = run.warm_up(config.train, start, examples, warmup)

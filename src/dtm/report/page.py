@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dtm.foundations.files import write_text
-from dtm.report import attribution, figures, merging, sections, split, tax_curve
+from dtm.report import attribution, figures, merging, preference, sections, split, tax_curve
 from dtm.report.board import ALPHA, board
 from dtm.report.curves import curves
 from dtm.report.html import environment, style
@@ -65,6 +65,7 @@ def page(results: dict[str, Any]) -> str:
         updates=merging.updates(results["merge"]["inspection"], scores.of_role("submodel")),
         search=merging.search(results["merge"]["search"], scores.of_role("submodel")),
         attribution=attribution.attribution(results["attribution"]),
+        preference=preference.preference(results),
         alpha=ALPHA,
         script=script,
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

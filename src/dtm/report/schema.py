@@ -23,6 +23,7 @@ from dtm.report.fields import required as _name
 from dtm.report.fields import row as _row
 from dtm.report.fields import text as _text
 from dtm.report.merging_schema import ATTRIBUTION, INSPECTION, LOW_RANK, SEARCH
+from dtm.report.preference_schema import AUGMENTED, PREFERENCE
 from dtm.report.split_schema import CONTAMINATION, SPLIT
 
 FORMAT = 1
@@ -215,6 +216,8 @@ RESULTS_SCHEMA: dict[str, Any] = {
             "search": SEARCH,
         }),
         "attribution": ATTRIBUTION,
+        "augmented": AUGMENTED,
+        "preference": PREFERENCE,
         "stages": _list("what the run did, in order", _row({
             "name": _name("name of the stage"),
             "what": _text("the stage in a few words"),

@@ -137,9 +137,7 @@ def stages(results: dict[str, Any]) -> dict[str, Any] | None:
 def merge(results: dict[str, Any], scores: Board) -> dict[str, Any] | None:
     """The merge card: weights as bars, everything else the engine said as name and text."""
     found, weights = results["merge"], results["merge"]["weights"]
-    rest = {
-        name: value for name, value in found.items() if name not in DRAWN and value not in (None, "", {}, [])
-    }
+    rest = {name: value for name, value in found.items() if name not in DRAWN and _says(value)}
     if not rest and not weights:
         return None
     largest = max((abs(weight) for weight in weights if weight is not None), default=0) or 1
@@ -156,6 +154,11 @@ def merge(results: dict[str, Any], scores: Board) -> dict[str, Any] | None:
     same = f"{bars[0]['value']} for each of {k}" if k > 4 and len(set(weights)) == 1 else ""
     card = [(name.replace("_", " "), _text(value)) for name, value in rest.items()]
     return {"facts": card, "weights": bars, "same": same}
+
+
+def _says(value: Any) -> bool:
+    """Whether there is anything to show: a mapping with nothing but None in it tells nothing."""
+    return any(map(_says, value.values())) if isinstance(value, dict) else value not in (None, "", [])
 
 
 def _parts(sources: dict[str, Any], order: list[str], tint: dict[str, str]) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from dtm.foundations.files import write_json, write_text
-from dtm.foundations.launch import LocalLauncher
 from dtm.foundations.registry import unknown
 from dtm.study.arms import Arms
 from dtm.study.asked import Answers
@@ -44,9 +43,8 @@ def study(
             raise unknown("arm", name, arms.by_name, where="--only")
     checked = check(arms)
     folder.mkdir(parents=True, exist_ok=True)
-    workers, log = checked.config.launch.workers, folder / "workers.log"
     progress = Progress(quiet=quiet)
-    with closing(progress), LocalLauncher(workers=workers, threads=checked.threads, log=log) as launcher:
+    with closing(progress), closing(checked.launch.open(folder / "workers.log")) as launcher:
         runner = Runner(arms, launcher, progress, only, command)
         progress.total = len(runner.trials())
         if dry_run:

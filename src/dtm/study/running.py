@@ -13,7 +13,7 @@ from typing import Any
 
 from dtm.foundations.errors import DtmError, ResourceError, TrainingError
 from dtm.foundations.files import read_json, write_text
-from dtm.foundations.launch import LocalLauncher
+from dtm.foundations.launch import Launcher
 from dtm.study.arms import Arms, Point, Trial
 from dtm.study.file import Arm
 from dtm.study.progress import Progress
@@ -48,7 +48,7 @@ class Runner:
     """Runs trials in this process with workers that stay warm; `only` these arms, if named."""
 
     arms: Arms
-    launcher: LocalLauncher
+    launcher: Launcher
     progress: Progress
     only: Sequence[str] = ()
     command: str = ""

@@ -1,7 +1,8 @@
-"""Training one model on one set of examples: TRL's SFTTrainer under its own settings."""
+"""Training one model on one set of examples, or of pairs: TRL's SFTTrainer and DPOTrainer under their own settings."""
 
 from __future__ import annotations
 
+from dtm.train.preference import as_supervised, check_preference
 from dtm.train.settings import Settings, check_settings, steps_of
 
-__all__ = ["Settings", "check_settings", "steps_of"]
+__all__ = ["Settings", "as_supervised", "check_preference", "check_settings", "steps_of"]

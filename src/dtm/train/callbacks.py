@@ -9,6 +9,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from dtm.train.checkpoints import keep_point, plan_points, points_of
+from dtm.train.saving import Saver
 from dtm.train.sft import check_finite
 
 
@@ -49,7 +50,11 @@ class Watch(TrainerCallback):
             self.loss = float(logs["loss"])
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.stamp(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        from accelerate import PartialState
+
+        PartialState().wait_for_everyone()  # each process writes files of its own
+        if state.is_world_process_zero:
+            self.stamp(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 
 class KeepPoints(TrainerCallback):
@@ -58,16 +63,19 @@ class KeepPoints(TrainerCallback):
     So a training that goes on from that checkpoint finds all points of the steps that it does not repeat.
     """
 
-    def __init__(self, job: dict[str, Any], save: Callable[[Any, Path], None]) -> None:
-        self.scratch, self.save = Path(job["scratch"]), save
+    def __init__(self, job: dict[str, Any], saver: Saver) -> None:
+        self.scratch, self.saver = Path(job["scratch"]), saver
         self.shares = [] if job.get("probe") else job.get("checkpoints") or []
         self.steps: list[int] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.shares:
             self.steps = sorted(set(points_of(self.shares, state.max_steps).values()))
-            plan_points(self.scratch, self.steps)
+            if state.is_world_process_zero:
+                plan_points(self.scratch, self.steps)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step in self.steps:
-            keep_point(self.scratch, state.global_step, lambda folder: self.save(model, folder))
+            weights = self.saver.gathered()
+            if state.is_world_process_zero:
+                keep_point(self.scratch, state.global_step, lambda folder: self.saver.write(folder, weights))

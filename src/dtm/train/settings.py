@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,14 +77,7 @@ def check_settings(
     args: Mapping[str, Any], lora: Mapping[str, Any] | None, same_adapter_init: bool, where: Any
 ) -> tuple[Settings, list[DtmError]]:
     """Check names and plain types against SFTConfig and LoraConfig; `where(key)` locates a key."""
-    errors: list[DtmError] = []
-    known = settings_of("SFTConfig")
-    for name, value in args.items():
-        place = where(f"train.args.{name}")
-        if name in RESERVED:
-            errors.append(ConfigError(f"`{name}` cannot be set here: {RESERVED[name]}", where=place))
-        else:
-            errors += _check(name, value, known, "SFTConfig", place)
+    errors = check_names(args, "SFTConfig", RESERVED, lambda name: where(f"train.args.{name}"))
     full = {**DEFAULTS, **args}
     if "warmup_ratio" in args and "warmup_steps" not in args:
         full.pop("warmup_steps")
@@ -104,6 +97,19 @@ def check_settings(
     return Settings(full, {**LORA_DEFAULTS, **lora}, same_adapter_init), errors
 
 
+def check_names(
+    args: Mapping[str, Any], owner: str, reserved: Mapping[str, str], where: Callable[[str], str]
+) -> list[DtmError]:
+    """Names and plain types against a config class; those that are ours to set are refused."""
+    known, errors = settings_of(owner), list[DtmError]()
+    for name, value in args.items():
+        if name in reserved:
+            errors.append(ConfigError(f"`{name}` cannot be set here: {reserved[name]}", where=where(name)))
+        else:
+            errors += _check(name, value, known, owner, where(name))
+    return errors
+
+
 def _check(name: str, value: Any, known: Mapping[str, Setting], owner: str, place: str) -> list[DtmError]:
     if name not in known:
         return [unknown(f"setting of {owner}", name, known, where=place)]
@@ -119,11 +125,11 @@ def _check(name: str, value: Any, known: Mapping[str, Setting], owner: str, plac
     return [ConfigError(f"{value!r} is not {' or '.join(sorted(kinds))}", where=place)]
 
 
-def steps_of(settings: Settings, rows: int) -> int:
-    """Optimizer steps that training on that many rows takes (without packing, one process)."""
+def steps_of(settings: Settings, rows: int, processes: int = 1) -> int:
+    """Optimizer steps that training on that many rows takes (without packing)."""
     if (limit := int(settings.args.get("max_steps") or -1)) > 0:
         return limit
-    batches = math.ceil(rows / int(settings.args["per_device_train_batch_size"]))
+    batches = math.ceil(rows / int(settings.args["per_device_train_batch_size"]) / processes)
     accumulate = int(settings.args.get("gradient_accumulation_steps", 1))
     per_epoch = max(1, math.ceil(batches / accumulate))
     return math.ceil(per_epoch * float(settings.args["num_train_epochs"]))

@@ -10,10 +10,11 @@ from typing import Any
 
 from dtm.foundations.adapters import lora_config
 from dtm.foundations.errors import ConfigError, TrainingError
-from dtm.foundations.files import link, read_json, walk, write_json
+from dtm.foundations.files import link, walk, write_json
 from dtm.foundations.models import load_model
 from dtm.foundations.types import Examples
 from dtm.train.checkpoints import POINTS, STAMP, discard_broken, latest, points_of, stamp
+from dtm.train.saving import Saver, is_sharded
 
 CURVE_POINTS = 200
 CHECKPOINTS = 10
@@ -24,24 +25,27 @@ def train(job: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> di
 
     `job` holds: name, base (folder), base_name, examples (Arrow file with TOKENS), output, scratch,
     args (SFTConfig's), lora (LoraConfig's or null), model (from_pretrained's), seed, adapter_seed,
-    threads, device, `probe`, a number of steps after which to stop (0: none), and `checkpoints`: shares of
+    threads, device, processes, `probe`, a number of steps after which to stop (0: none), and `checkpoints`: shares of
     the optimizer steps (`3/10`) at which the model is kept as well, in `checkpoints/STEP/`. Returns steps,
     tokens (that carried loss), input_tokens, and checkpoints: {share: {step, share, steps, tokens}}.
-    Resumes from the last whole checkpoint in scratch.
+    Resumes from the last whole checkpoint in scratch. In a gang all processes call it, and the first one writes.
     """
     import torch
 
     torch.set_num_threads(job["threads"])
     progress({"stage": "loading"})
     data, total, trained = _dataset(job)
-    trainer = _trainer(job, data, progress)
+    trainer, saver = _trainer(job, data, progress)
     checkpoint = latest(Path(job["scratch"]))
     if checkpoint is not None:
         progress({"stage": "resuming", "step": int(checkpoint.name.rpartition("-")[2])})
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     state = trainer.state
     output = Path(job["output"])
-    save(trainer.model, trainer.processing_class, job, output)
+    weights = saver.gathered()
+    if not trainer.is_world_process_zero():
+        return {}
+    saver.write(output, weights)
     share = state.epoch if state.epoch is not None else 0.0
     curve = [_point(entry, trained) for entry in state.log_history if "loss" in entry]
     write_json(output / "training.json", {"steps": state.global_step, "epochs": share, "curve": curve})
@@ -52,7 +56,7 @@ def train(job: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> di
     }
     if job.get("checkpoints") and not job.get("probe"):
         result["checkpoints"] = _kept_points(job, state.global_step, trained * share)
-    del trainer
+    del trainer, saver, weights
     gc.collect()
     return result
 
@@ -65,9 +69,11 @@ def check(job: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> di
     return {}
 
 
-def arguments(job: dict[str, Any], *, total_steps: int) -> Any:
-    """SFTConfig from the job: ours where reproducibility needs it, the user's everywhere else."""
-    from trl import SFTConfig
+def arguments(
+    job: dict[str, Any], *, total_steps: int, owner: str = "SFTConfig", section: str = "train"
+) -> Any:
+    """trl's SFTConfig or DPOConfig from the job: ours where reproducibility needs it, the user's everywhere else."""
+    import trl
 
     own: dict[str, Any] = {
         "output_dir": job["scratch"], "report_to": "none", "disable_tqdm": True,
@@ -78,9 +84,10 @@ def arguments(job: dict[str, Any], *, total_steps: int) -> Any:
         "dataloader_pin_memory": job["device"] != "cpu",
     }  # fmt: skip
     try:
-        config = SFTConfig(**{**own, **job["args"]})
+        config = getattr(trl, owner)(**{**own, **job["args"]})
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"trl's SFTConfig refused the settings: {error}", where="train.args") from error
+        what = f"trl's {owner} refused the settings: {error}"
+        raise ConfigError(what, where=f"{section}.args") from error
     if config.save_strategy == "steps" and config.save_steps >= 1 and config.logging_steps >= 1:
         # A checkpoint between two logs would split the mean that the next log shows: round up to a log.
         logging = int(config.logging_steps)
@@ -88,15 +95,16 @@ def arguments(job: dict[str, Any], *, total_steps: int) -> Any:
     return config
 
 
-def _trainer(job: dict[str, Any], data: Any, progress: Callable[[dict[str, Any]], None]) -> Any:
+def _trainer(job: dict[str, Any], data: Any, progress: Callable[[dict[str, Any]], None]) -> tuple[Any, Saver]:
+    from accelerate import PartialState
     from transformers import AutoTokenizer, set_seed
     from trl import SFTTrainer
 
     from dtm.train.callbacks import KeepPoints, Watch
 
-    config = arguments(job, total_steps=job["total_steps"])
+    config = arguments(job, total_steps=job["total_steps"])  # it also joins the gang
     tokenizer = AutoTokenizer.from_pretrained(job["base"])
-    model = load_model(Path(job["base"]), job["model"], device=job["device"])
+    model = load_model(Path(job["base"]), job["model"], device="cpu" if is_sharded() else job["device"])
     if job["lora"] is not None:
         from peft import get_peft_model, prepare_model_for_kbit_training
 
@@ -105,12 +113,16 @@ def _trainer(job: dict[str, Any], data: Any, progress: Callable[[dict[str, Any]]
         set_seed(job["adapter_seed"])
         model = get_peft_model(model, lora_config(job["lora"]))
     set_seed(job["seed"])
-    discard_broken(Path(job["scratch"]))
+    if PartialState().is_main_process:
+        discard_broken(Path(job["scratch"]))
+    PartialState().wait_for_everyone()
+    saver = Saver(job, tokenizer, model)
     watch = Watch(job["name"], progress, stamp, stop_after=job.get("probe", 0))
-    keep = KeepPoints(job, lambda model, folder: save(model, tokenizer, job, folder))
-    return SFTTrainer(
-        model=model, args=config, train_dataset=data, processing_class=tokenizer, callbacks=[keep, watch]
-    )
+    saver.trainer = SFTTrainer(
+        model=model, args=config, train_dataset=data, processing_class=tokenizer,
+        callbacks=[KeepPoints(job, saver), watch],
+    )  # fmt: skip
+    return saver.trainer, saver
 
 
 def _dataset(job: dict[str, Any]) -> tuple[Any, int, int]:
@@ -132,22 +144,6 @@ def _dataset(job: dict[str, Any]) -> tuple[Any, int, int]:
         "labels": pa.ListArray.from_arrays(offsets, labels),
     })  # fmt: skip
     return Dataset(table), int(flat.size), int(said.sum())
-
-
-def save(model: Any, tokenizer: Any, job: dict[str, Any], output: Path) -> None:
-    """Write a model folder, or with LoRA an adapter's: the same weights give the same bytes."""
-    model.save_pretrained(output)
-    if job["lora"] is None:
-        tokenizer.save_pretrained(output)
-        return
-    path = output / "adapter_config.json"
-    config = read_json(path)
-    config["base_model_name_or_path"] = job["base_name"]
-    for name, value in config.items():  # peft writes sets, in an order that changes from run to run
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            config[name] = sorted(value)
-    write_json(path, config)
-    (output / "README.md").unlink(missing_ok=True)  # peft's blank card
 
 
 def _kept_points(job: dict[str, Any], steps: int, tokens: float) -> dict[str, dict[str, Any]]:

@@ -97,3 +97,20 @@ def is_locked(job, progress):
     thread.start()
     thread.join()
     return found[0]
+
+
+def in_rank(job, progress):
+    """In one process of a gang: fails, or is killed; the others crash a moment later, as a collective would."""
+    if os.environ["RANK"] != job["rank"]:
+        time.sleep(0.3)
+        raise RuntimeError("Connection closed by peer")
+    if job["what"] == "fails":
+        fails({"kind": "DataError"}, progress)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def outlives(job, progress):
+    """Waits to be killed where the file does not exist yet; answers at once where it does."""
+    if Path(job["file"]).exists():
+        return {"lived": True}
+    return hangs(job, progress)

@@ -2,6 +2,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -75,7 +76,7 @@ def test_events_tell_the_story_in_order(launcher):
 
     result = launcher.map([job("echo", progress=2, value="é\n")], on_event=on_event)[0]
     assert seen == [
-        ("started", {"attempt": 1, "pid": result["pid"]}),
+        ("started", {"attempt": 1, "pid": result["pid"], "host": socket.gethostname(), "gpus": None}),
         ("progress", {"number": 0, "event": "a key of ours"}),
         ("progress", {"number": 1, "event": "a key of ours"}),
         ("done", {"result": result}),
@@ -86,7 +87,7 @@ def test_events_tell_the_story_in_order(launcher):
 
 def test_no_jobs_start_no_worker(launcher):
     assert launcher.map([]) == []
-    assert launcher._processes == [None]
+    assert launcher._places == [None]
 
 
 def test_workers_are_kept_between_jobs_and_maps(launcher):
@@ -250,7 +251,7 @@ def test_close_ends_a_busy_worker_and_starts_no_other():
     thread = threading.Thread(target=run)
     thread.start()
     assert told.wait(20)
-    pid = launcher._processes[0].process.pid
+    pid = launcher._places[0].where["pid"]
     started = time.monotonic()
     launcher.close()
     assert time.monotonic() - started < 4  # it left by itself, and was not killed after five seconds

@@ -1,9 +1,10 @@
-"""What all launchers share: a job, what happens to it, and the verb `map`."""
+"""What all launchers share: a job, what it may use, what happens to it, and the verb `map`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 
@@ -12,18 +13,38 @@ class Job:
     """One call: `function` is `module:name`, `arguments` and the result are plain JSON values.
 
     `lock` is a file that the worker holds while it works: an orphan of a killed driver and its
-    successor never write to one folder at the same time.
+    successor never write to one folder at the same time. `spread`: the function runs in each of the
+    share's processes, as training does; others run in one.
     """
 
     name: str
     function: str
     arguments: dict[str, Any] = field(default_factory=dict)
     lock: str | None = None
+    spread: bool = False
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one job may use, all its processes and nodes together; `threads` are of one process.
+
+    `accelerate` is the content of an accelerate config file, by HF's names.
+    """
+
+    threads: int = 1
+    processes: int = 1
+    cpus: int = 1
+    gpus: int = 0
+    nodes: int = 1
+    accelerate: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
 class Event:
-    """`started`, `progress` (with `data`), `retry` (with `data["reason"]`), `done` or `failed`."""
+    """`waiting` (for a place), `started`, `progress` (with `data`), `retry` (with `data["reason"]`), `done`, `failed`.
+
+    `started` says where: `data["host"]`, `["pid"]`, `["gpus"]` (as CUDA_VISIBLE_DEVICES, or None), `["attempt"]`.
+    """
 
     kind: str
     job: Job
@@ -31,7 +52,11 @@ class Event:
 
 
 class Launcher(Protocol):
-    """Runs jobs somewhere."""
+    """Runs jobs somewhere: at most `workers` at a time, each with its `share`; `log` receives what they print."""
+
+    share: Share
+    workers: int
+    log: Path | None
 
     def map(
         self,
@@ -48,5 +73,5 @@ class Launcher(Protocol):
         ...
 
     def close(self) -> None:
-        """Stop all workers."""
+        """Stop all workers, busy or not."""
         ...

@@ -38,36 +38,44 @@ def main() -> None:
 
     jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(jobs,), daemon=True).start()
-    send({"event": "ready", "pid": os.getpid()})
     while True:
         job = jobs.get()
         try:
             with _held(job.get("lock")):
-                result = call(
-                    job["function"],
-                    job["arguments"],
-                    lambda data: send({"event": "progress", "data": data}),
-                )
-            send({"event": "done", "result": result})
-        except DtmError as error:
-            kind = next(
-                one.__name__ for one in type(error).__mro__ if getattr(errors, one.__name__, None) is one
-            )
-            send(
-                {
-                    "event": "failed",
-                    "kind": kind,
-                    "what": error.what,
-                    "where": error.where,
-                    "mend": error.mend,
-                }
-            )
+                answer(job, send)
         except BaseException as error:
-            traceback.print_exc()
-            sys.stderr.flush()
-            text = f"{type(error).__name__}: {error}"
-            memory = isinstance(error, MemoryError) or _is_oom(error)
-            send({"event": "crashed", "what": text, "memory": memory})
+            send(failure(error))
+
+
+def answer(job: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> None:
+    """Do the job, here or in the processes that it is spread over, and send what it tells and returns."""
+    if job.get("gang"):
+        from dtm.foundations.launch.gang import run
+
+        run(job, send)
+    else:
+        result = call(
+            job["function"], job["arguments"], lambda data: send({"event": "progress", "data": data})
+        )
+        send({"event": "done", "result": result})
+
+
+def nothing(arguments: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """A job that does nothing: what starting a worker takes."""
+    return {}
+
+
+def failure(error: BaseException) -> dict[str, Any]:
+    """A user's error as it is; anything else as a crash, its traceback on standard error."""
+    if isinstance(error, DtmError):
+        known = (one.__name__ for one in type(error).__mro__ if getattr(errors, one.__name__, None) is one)
+        return {"event": "failed", "kind": next(known), "what": error.what, "where": error.where,
+                "mend": error.mend}  # fmt: skip
+    traceback.print_exc()
+    sys.stderr.flush()
+    text = f"{type(error).__name__}: {error}"
+    memory = isinstance(error, MemoryError) or _is_oom(error)
+    return {"event": "crashed", "what": text, "memory": memory}
 
 
 def call(function: str, arguments: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> Any:

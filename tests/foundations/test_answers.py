@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dtm.evaluate.answers import matches, normalise, number_in
+from dtm.foundations.answers import matches, normalise, number_in
 
 
 @pytest.mark.parametrize(

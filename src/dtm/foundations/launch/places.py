@@ -1,0 +1,253 @@
+"""`Launcher.map` for launchers of all kinds: places take jobs in turn, and one that dies is replaced.
+
+A place is where a worker is kept: a process here, an actor of Ray, a job of Slurm. Importing TRL takes
+ten seconds, so a place stays for the next job, and for the next `map`.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from dtm.foundations import errors
+from dtm.foundations.errors import DtmError, ResourceError, WorkerError
+from dtm.foundations.launch.jobs import Event, Job, Share
+from dtm.foundations.launch.process import GRACE, Died
+
+ATTEMPTS = 3
+PATIENCE = 10.0  # seconds without a place after which the user hears of it
+Report = Callable[[str, dict[str, Any]], None]
+
+
+class Place(Protocol):
+    """Where one job at a time runs."""
+
+    def ready(self) -> str | None:
+        """None once it can take a job, else what it waits for; waits a moment itself. Raises Died or DtmError."""
+        ...
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """`host`, `pid`, `gpus`; known once it is ready."""
+        ...
+
+    def answers(self, message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Hand over a job, and give the worker's answers up to the last; raises Died."""
+        ...
+
+    def hang_up(self) -> None:
+        """Ask it to leave, busy or not."""
+        ...
+
+    def stop(self) -> None:
+        """See that it has left."""
+        ...
+
+
+class Places:
+    """Up to `workers` places, each with a `share`; subclasses open them."""
+
+    def __init__(self, share: Share, *, workers: int, log: Path | None) -> None:
+        self.share, self.workers, self.log = share, workers, log
+        self._places: list[Place | None] = [None] * workers
+        self._closed, self._lock = False, threading.Lock()
+        self._slots: list[threading.Thread] = []
+
+    def open(self, slot: int) -> Place:
+        """A new place for that slot, which need not be ready."""
+        raise NotImplementedError
+
+    def map(
+        self,
+        jobs: Sequence[Job],
+        *,
+        on_event: Callable[[Event], None] = lambda event: None,
+        on_done: Callable[[Job, dict[str, Any]], None] = lambda job, result: None,
+    ) -> list[dict[str, Any]]:
+        """Run the jobs; see `Launcher.map`. Callbacks run in the calling thread.
+
+        An error of `on_done`, such as a full disk, is that job's failure: the others go on.
+        """
+        waiting = deque(range(len(jobs)))
+        happenings: queue.SimpleQueue[tuple[int, Event | Exception]] = queue.SimpleQueue()
+        slots = self._slots = [
+            threading.Thread(target=self._serve, args=(slot, jobs, waiting, happenings), daemon=True)
+            for slot in sorted(range(self.workers), key=lambda one: self._places[one] is None)[: len(jobs)]
+        ]  # kept places first
+        for slot in slots:
+            slot.start()
+        results: list[dict[str, Any] | None] = [None] * len(jobs)
+        failures: list[Exception] = []
+        ended = 0
+        while ended < len(jobs):
+            index, event = happenings.get()
+            if isinstance(event, Exception):
+                ended += 1
+                failures.append(event)
+                on_event(Event("failed", jobs[index], {"reason": str(event)}))
+                continue
+            if event.kind == "done":
+                ended += 1
+                results[index] = event.data["result"]
+                try:
+                    on_done(event.job, event.data["result"])
+                except Exception as error:
+                    failures.append(error)
+                    event = Event("failed", event.job, {"reason": str(error)})
+            on_event(event)
+        for slot in slots:  # one that still waits for its place gives it up
+            slot.join()
+        if failures:
+            raise failures[0]
+        return [result for result in results if result is not None]
+
+    def close(self) -> None:
+        """Ask all places to leave, and see that they have. No new ones are opened."""
+        with self._lock:
+            self._closed = True
+            places = [place for place in self._places if place is not None]
+            self._places = [None] * self.workers
+        for place in places:
+            place.hang_up()
+        for place in places:
+            place.stop()
+        for slot in self._slots:
+            slot.join(GRACE)
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _serve(self, slot: int, jobs: Sequence[Job], waiting: deque[int], happenings: Any) -> None:
+        """Take jobs until there are none left; a place that is not ready yet keeps none from the others."""
+
+        def report(index: int, kind: str, data: dict[str, Any]) -> None:
+            happenings.put((index, Event(kind, jobs[index], data)))
+
+        while self._settle(slot, waiting, report):
+            try:
+                index = waiting.popleft()
+            except IndexError:
+                return
+            try:
+                report(index, "done", {"result": self._attempt(slot, jobs[index], partial(report, index))})
+            except Exception as error:
+                happenings.put((index, error))
+
+    def _settle(self, slot: int, waiting: deque[int], report: Callable[..., None]) -> bool:
+        """Wait until the slot's place can take a job; False where none is left, and a place not ready is given up."""
+        try:
+            self._ready(
+                slot, lambda reason: report(waiting[0], "waiting", {"reason": reason}), lambda: not waiting
+            )
+        except (Died, DtmError):  # the attempt meets it again, and a job fails for it
+            self._drop(slot)
+        except IndexError:  # somebody else took the last job just now
+            pass
+        return bool(waiting)
+
+    def _ready(self, slot: int, tell: Callable[[str], None], enough: Callable[[], bool]) -> Place | None:
+        """The slot's place once it can take a job; None, and the place given up, if it is `enough` before."""
+        end, told = time.monotonic() + PATIENCE, False
+        while not enough():
+            place = self._place(slot)
+            reason = place.ready()
+            if reason is None:
+                return place
+            if not told and time.monotonic() > end:
+                told = True
+                tell(reason)
+        if (unready := self._places[slot]) is not None and unready.ready() is not None:
+            self._drop(slot)
+        return None
+
+    def _attempt(self, slot: int, job: Job, report: Report) -> Any:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                place = self._ready(slot, lambda reason: report("waiting", {"reason": reason}), lambda: False)
+                assert place is not None
+                report("started", {"attempt": attempt, **place.where})
+                return result(job, place.answers(self._message(job)), report, self.log)
+            except Died as death:
+                if death.lost:
+                    self._drop(slot)
+                if self._closed:
+                    raise _stopped() from None
+                if attempt == ATTEMPTS:
+                    raise WorkerError(
+                        f"the worker of {job.name} died {attempt} times ({death})",
+                        where=self.log,
+                        mend="The kernel ends a process that uses too much memory: try a smaller "
+                        "per_device_train_batch_size, max_length or launch.workers; what was done is kept, "
+                        "and the same command goes on from there",
+                    ) from None
+                report("retry", {"reason": str(death)})
+        raise AssertionError("unreachable")
+
+    def _message(self, job: Job) -> dict[str, Any]:
+        """The job as a worker reads it, with the processes that it is spread over."""
+        spread = {
+            "processes": self.share.processes, "threads": self.share.threads, "cpu": self.share.gpus == 0,
+            "accelerate": self.share.accelerate and dict(self.share.accelerate),
+        } if job.spread and is_gang(self.share) else None  # fmt: skip
+        return {"function": job.function, "arguments": job.arguments, "lock": job.lock, "gang": spread}
+
+    def _place(self, slot: int) -> Place:
+        """The slot's place, opened if there is none."""
+        with self._lock:
+            if self._closed:
+                raise _stopped()
+            place = self._places[slot] = self._places[slot] or self.open(slot)
+            return place
+
+    def _drop(self, slot: int) -> None:
+        """Give up the slot's place."""
+        with self._lock:
+            place, self._places[slot] = self._places[slot], None
+        if place is not None:
+            place.hang_up()
+            place.stop()
+
+
+def is_gang(share: Share) -> bool:
+    """Whether a job that is spread runs under `accelerate launch`, and not in the worker itself."""
+    return share.processes > 1 or share.accelerate is not None
+
+
+def result(job: Job, answers: Iterable[Mapping[str, Any]], report: Report, log: Path | None) -> Any:
+    """What the job returned; its progress is reported, its error raised."""
+    for answer in answers:
+        match answer["event"]:
+            case "progress":
+                report("progress", answer["data"])
+            case "done":
+                return answer["result"]
+            case "died":  # one of its processes, or a worker that its place replaces itself
+                raise Died(answer["reason"], lost=False)
+            case "failed":
+                kind: type[DtmError] = getattr(errors, answer["kind"])
+                raise kind(answer["what"], where=answer["where"], mend=answer["mend"])
+            case "crashed" if answer["memory"]:
+                raise ResourceError(
+                    f"{job.name} ran out of memory: {answer['what']}",
+                    mend="Use a smaller per_device_train_batch_size (with gradient_accumulation_steps), a "
+                    "smaller max_length, gradient_checkpointing: true, or LoRA; the same command goes on from "
+                    "here",
+                )
+            case "crashed":
+                raise WorkerError(
+                    f"{job.name}: {answer['what']}", where=log, mend="The log has the traceback"
+                )
+    raise AssertionError("a worker's last answer ends the job")
+
+
+def _stopped() -> WorkerError:
+    return WorkerError("the work was stopped: its launcher is closed")
