@@ -226,6 +226,20 @@ def test_every_portion_of_the_second_stage_has_the_same_share(arms):
     )  # stage 1 once
 
 
+@pytest.mark.parametrize(("recipe", "trained"), [
+    ("{name: phased_ift, scorer: ifd, disperse: true}", ["submodel-0", "submodel-1", "phased_ift-stage-3"]),
+    ("{name: phased_ift, scorer: loss, optimizer: carried}", ["phased_ift"]),
+    ("{name: dual_stage_mixed, specialised: [adds], disperse: true}",
+     ["dual_stage_mixed-1", "submodel-0", "submodel-1"]),
+])  # fmt: skip
+def test_a_plan_counts_what_waits_for_the_base(inputs, tmp_path, launcher, recipe, trained):
+    settings = [f"recipe={recipe}", f"output_dir={tmp_path}/run", "disperse.method=by_difficulty"]
+    plan = run(write_run(inputs, tmp_path, TEXT), settings, dry_run=True, quiet=True, launcher=launcher)
+    planned = [row for row in plan["steps"] if row["kind"] == "train"]
+    assert [row["step"] for row in planned] == trained
+    assert all(row["planned"] and row["rows"] > 0 and row["steps"] > 0 for row in planned)
+
+
 @pytest.mark.parametrize(("recipe", "told"), [
     ("{name: phased_ift, cuts: [2.0, 1.0]}", "recipe.cuts: .* does not rise"),
     ("{name: phased_ift, cuts: [1.0], quantiles: [0.5]}", "recipe.quantiles"),

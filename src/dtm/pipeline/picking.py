@@ -110,6 +110,28 @@ def in_order(run: Run, stages: Sequence[Rows], epochs: Any, name: str) -> Rows:
     return _made(run, name, f"{len(stages)} stages, {int(epochs)} epochs each", step, build, stages, epochs)
 
 
+def waits(run: Run, rows: Rows) -> bool:
+    """Whether, in planning, the rows wait for a costly step and are only counted."""
+    return run.steps.planning and not rows.file.exists()
+
+
+def planned_portions(run: Run, section: Any, examples: Rows) -> list[Rows]:
+    """In planning, portions of rows that are only counted: of equal size, and 4 of them where k would be proposed."""
+    k = 4 if section.k == "auto" else section.k
+    whole = {"rows": examples.count, "tokens": examples.tokens, "trained_tokens": examples.trained_tokens}
+    each = [
+        {name: total * (part + 1) // k - total * part // k for name, total in whole.items()}
+        for part in range(k)
+    ]
+    step = Step("disperse", {"method": section.method, "k": k}, {"examples": examples.digest})
+    artifact = run.steps.make("disperse", f"{section.method} into {k} portions", step, lambda claim: {}, heavy=True,
+                              needs={"rows": examples.count})  # fmt: skip
+    return [
+        rows_of(f"portion {one}", artifact, f"portion-{one}.arrow", facts, str(one))
+        for one, facts in enumerate(each)
+    ]
+
+
 def counted(examples: Examples) -> dict[str, int]:
     """What `rows_of` reads of a step's facts."""
     lengths_N, trained_N = examples.token_counts()
@@ -136,11 +158,11 @@ def _made(
         examples.save(claim.output / FILE)
         return counted(examples)
 
-    waits = run.steps.planning and not all(rows.file.exists() for rows in of)
+    pending = any(waits(run, rows) for rows in of)
     guess = {
         "rows": round(times * sum(rows.count for rows in of)),
         "tokens": round(times * sum(rows.tokens for rows in of)),
         "trained_tokens": round(times * sum(rows.trained_tokens for rows in of)),
     }
-    artifact = run.steps.make(name, what, step, write, heavy=waits, needs=guess if waits else {})
+    artifact = run.steps.make(name, what, step, write, heavy=pending, needs=guess if pending else {})
     return rows_of(name, artifact, FILE, artifact.facts, name)

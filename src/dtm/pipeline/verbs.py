@@ -23,6 +23,7 @@ from dtm.pipeline import (
     choosing,
     evaluating,
     joining,
+    picking,
     proposal,
     signalling,
     training,
@@ -140,6 +141,8 @@ class Run(RowVerbs, PreferenceVerbs):
 
     def disperse(self, section: Any, examples: Rows, base: Any = None) -> list[Rows]:
         """K portions of the examples; `base` is what sub-models will start from, where it is not the run's base."""
+        if picking.waits(self, examples):
+            return picking.planned_portions(self, section, examples)
         where, sharing, k = self.checked.file.where, Sharing.of(section), section.k
         bound = check_disperse.bind(section, where("disperse"))
         kept = self.checked.kept if section.keep else None
