@@ -319,8 +319,9 @@ def test_the_ensemble_averages_probabilities_not_weights(arms):
 def test_a_plan_trains_nothing_and_adds_up(launcher, inputs, tmp_path, recipe):
     path = write_run(inputs, tmp_path, TEXT)
     settings = [f"recipe={recipe}", f"output_dir={tmp_path}/run", f"store={tmp_path}/store"]
-    if recipe == "wise_ft":
-        settings[0] = "recipe={name: wise_ft, alpha: dev}"
+    own = {"wise_ft": "alpha: dev", "dual_stage_mixed": "specialised: [adds]"}
+    if recipe in own:
+        settings[0] = f"recipe={{name: {recipe}, {own[recipe]}}}"
     if recipe == "demorecon":  # no row of these has a constraint
         settings.append("augment.attach=1.0")
     plan = run(path, settings, dry_run=True, quiet=True, launcher=launcher)
@@ -330,7 +331,7 @@ def test_a_plan_trains_nothing_and_adds_up(launcher, inputs, tmp_path, recipe):
         json.loads(one.read_text())["step"] for one in (tmp_path / "store").glob("objects/*/manifest.json")
     }
     known = {"prepare_base", "load", "contamination", "render", "embedded_sample", "disperse", "augment"}
-    assert done <= known
+    assert done <= known | {"of_sources", "share", "mix"}
     scored = [row["seconds"] for row in plan["steps"] if row["kind"] in ("evaluate", "heldout")]
     assert plan["totals"]["evaluation_seconds"] == pytest.approx(sum(scored))
     assert plan["totals"]["evaluation_guessed"]

@@ -57,7 +57,7 @@ def ask(
         try:
             replies = generate(
                 asked, backend, llm, cache=cache, meter=meter, progress=run.progress(label),
-                told=lambda needed: run.steps.display.note(f"{label}: {needed.words}"),
+                told=lambda needed: None if backend.free else run.steps.display.note(f"{label}: {needed.words}"),
             )  # fmt: skip
         finally:
             backend.close()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from dtm.config import Recipe, RunFile
 from dtm.disperse.proposing import LEAST
 from dtm.foundations.errors import ConfigError, DtmError, several
-from dtm.foundations.registry import Bound, registry
+from dtm.foundations.registry import Bound, registry, unknown
+from dtm.foundations.scorers import bind_scorer
 from dtm.train import check_settings
 
 
@@ -34,12 +36,60 @@ def _bind(file: RunFile, key: str, recipe: Recipe) -> Bound:
         return file.where(f"{key}.{name or 'name'}")
 
     bound = registry("recipe").bind(recipe.method, recipe.own, where=where)
-    errors = [*_dev(file, bound, where), *_overrides(file, bound, where), *_portion(file, bound, where),
-              *_backend(file, bound), *_warmup(file, bound, where), *_wants(bound, where),
-              *_asks(file, bound, where)]  # fmt: skip
+    errors = [*_own(bound, where), *_scorer(file, bound, where), *_dev(file, bound, where),
+              *_overrides(file, bound, where), *_portion(file, bound, where), *_backend(file, bound),
+              *_warmup(file, bound, where), *_wants(bound, where), *_asks(file, bound, where)]  # fmt: skip
     if errors:
         raise several(errors)
     return bound
+
+
+def check_sources(
+    file: RunFile, bound: tuple[Bound, list[Bound]] | None, sources: Collection[str]
+) -> list[DtmError]:
+    """Settings that name sources, which the property `sources` tells, name some that the data has.
+
+    `sources` are those names, empty where the data could not be opened.
+    """
+    errors: list[DtmError] = []
+    named = (
+        [("recipe", bound[0]), *((f"baselines.{one}", each) for one, each in enumerate(bound[1]))]
+        if bound
+        else []
+    )
+    for key, one in named if sources else ():
+        for setting in one.method.properties.get("sources", ()):
+            for source in one.settings[setting]:
+                if source not in sources:
+                    errors.append(
+                        unknown("source of the data", source, sources, where=file.where(f"{key}.{setting}"))
+                    )
+    return errors
+
+
+def _own(bound: Bound, where: Any) -> list[DtmError]:
+    """What the recipe itself, by its property `check`, says of settings that cannot be together."""
+    check = bound.method.properties.get("check", lambda settings: ())
+    return [
+        ConfigError(fault.what, where=where(fault.key), mend=fault.mend) for fault in check(bound.settings)
+    ]
+
+
+def _scorer(file: RunFile, bound: Bound, where: Any) -> list[DtmError]:
+    """The setting that names a scorer, which the property `scorer` tells; one that asks an LLM needs one."""
+    setting = bound.method.properties.get("scorer")
+    if setting is None:
+        return []
+    try:
+        scorer = bind_scorer(
+            bound.settings[setting], where=lambda key: where(f"{setting}.{key}" if key else setting)
+        )
+    except DtmError as error:
+        return [error]
+    if "judge" in scorer.method.needs and file.config.llm is None:
+        return [ConfigError("the scorer `judge` asks a language model, and there is none", where=where(setting),
+                            mend="Add `llm:` (docs/llm.md), or choose another scorer")]  # fmt: skip
+    return []
 
 
 def _dev(file: RunFile, bound: Bound, where: Any) -> list[DtmError]:

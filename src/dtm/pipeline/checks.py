@@ -22,7 +22,7 @@ from dtm.foundations.registry import Bound, registry, unknown
 from dtm.pipeline import check_disperse
 from dtm.pipeline.check_llm import check_llm
 from dtm.pipeline.check_preference import Preference, check_preferring
-from dtm.pipeline.check_recipe import check_recipes
+from dtm.pipeline.check_recipe import check_recipes, check_sources
 from dtm.pipeline.check_search import check_search
 from dtm.pipeline.contamination import compared_tasks
 from dtm.pipeline.ids import removed_of
@@ -96,6 +96,7 @@ def check(file: RunFile) -> Checked:
     disperse = attempt(lambda: check_disperse.bind(config.disperse, _within(file, "disperse")))
     errors += check_disperse.check_disperse(file, disperse, [one.source for one in sources or ()], kept)
     errors += check_llm(file)
+    errors += check_sources(file, recipes, [one.source for one in sources or ()])
     merge = attempt(lambda: _bind("merge", config.merge, file))
     errors += check_auto(file, merge)
     attempt(lambda: _check_merge(file, merge))

@@ -10,7 +10,7 @@ from typing import Any
 
 from dtm.foundations.files import read_json
 from dtm.foundations.store import Artifact, versions
-from dtm.pipeline import contamination
+from dtm.pipeline import contamination, grading
 from dtm.pipeline.evaluating import DevScore, dev_metric
 from dtm.pipeline.growing import growing, sentences
 from dtm.pipeline.made import Part, described
@@ -69,7 +69,8 @@ def _notes(run: Run) -> list[str]:
                 others.setdefault(f"{package} {version}", []).append(record.label)
     for package, labels in sorted(others.items()):
         notes.append(f"Reused from a run with {package}: {', '.join(dict.fromkeys(labels))}.")
-    return [*notes, *alarms(run.preferences), *contamination.notes(contamination.card(run))]
+    card = contamination.card(run)
+    return [*notes, *grading.notes(run.cards), *alarms(run.preferences), *contamination.notes(card)]
 
 
 def _run(run: Run, command: str) -> dict[str, Any]:

@@ -36,7 +36,8 @@ POINTS = "checkpoints"  # folder of a training's output
 class Training:
     """One model to train: from `start`, a whole model, on `rows`.
 
-    `variant` other than 0 draws other seeds for the same rows; `checkpoints` is how many points of the run to keep.
+    `variant` other than 0 draws other seeds for the same rows; `checkpoints` is how many points of the run to
+    keep, evenly spaced, or at which shares of its steps.
     """
 
     run: Run
@@ -44,7 +45,7 @@ class Training:
     rows: Rows
     start: Model
     settings: Settings
-    checkpoints: int = 0
+    checkpoints: int | tuple[Fraction, ...] = 0
     variant: int = 0
 
     @property
@@ -73,7 +74,10 @@ class Training:
     @cached_property
     def shares(self) -> list[Fraction]:
         """Of the optimizer steps, where checkpoints are kept; the last, 1, is the final model."""
-        return [Fraction(number, self.checkpoints) for number in range(1, self.checkpoints)]
+        kept = self.checkpoints
+        if isinstance(kept, int):
+            return [Fraction(number, kept) for number in range(1, kept)]
+        return sorted({share for share in kept if 0 < share < 1})
 
     @cached_property
     def final(self) -> Step:

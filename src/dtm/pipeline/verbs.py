@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any, Literal
 
 from dtm.foundations.errors import DataError, several
@@ -22,6 +23,7 @@ from dtm.pipeline import (
     choosing,
     evaluating,
     joining,
+    picking,
     proposal,
     signalling,
     training,
@@ -30,6 +32,7 @@ from dtm.pipeline import (
 from dtm.pipeline.checks import Checked
 from dtm.pipeline.contamination import measure_overlap, to_drop
 from dtm.pipeline.preference_verbs import PreferenceVerbs
+from dtm.pipeline.row_verbs import RowVerbs
 from dtm.pipeline.rows import Rows, model_digest, rows_of
 from dtm.pipeline.sharing import Sharing
 from dtm.pipeline.steps import Steps
@@ -42,7 +45,7 @@ class Stopped(Exception):
 
 
 @dataclass
-class Run(PreferenceVerbs):
+class Run(RowVerbs, PreferenceVerbs):
     """One run: what was checked, how steps are done, and what they made.
 
     `making` is the name of the recipe that calls the verbs; `choices` are those made on dev, in order; `origin` is
@@ -138,6 +141,8 @@ class Run(PreferenceVerbs):
 
     def disperse(self, section: Any, examples: Rows, base: Any = None) -> list[Rows]:
         """K portions of the examples; `base` is what sub-models will start from, where it is not the run's base."""
+        if picking.waits(self, examples):
+            return picking.planned_portions(self, section, examples)
         where, sharing, k = self.checked.file.where, Sharing.of(section), section.k
         bound = check_disperse.bind(section, where("disperse"))
         kept = self.checked.kept if section.keep else None
@@ -178,17 +183,19 @@ class Run(PreferenceVerbs):
         examples: Rows,
         *,
         name: str = "vanilla_sft",
-        checkpoints: int = 0,
+        checkpoints: int | Sequence[Fraction] = 0,
         variant: int = 0,
     ) -> Model:
         """One model on all the examples, from the run's base or from a model, whose adapter is merged first.
 
-        `checkpoints` evenly spaced points of the run are kept, the last being the model itself. A `variant`
+        `checkpoints` evenly spaced points of the run are kept, or those at such shares of its steps, the last being
+        the model itself. A `variant`
         other than 0 draws another order of the rows.
         """
         self._stop_after("disperse")
         settings = self._settings(section)
-        one = Training(self, name, examples, self._start(base), settings, checkpoints, variant)
+        kept = checkpoints if isinstance(checkpoints, int) else tuple(checkpoints)
+        one = Training(self, name, examples, self._start(base), settings, kept, variant)
         return training.train(self, [one])[0]
 
     def train_each(self, section: Any, base: Any, portions: Sequence[Rows]) -> list[Model]:

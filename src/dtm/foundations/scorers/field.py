@@ -1,0 +1,29 @@
+"""By a field of the data: a judge's scores from elsewhere, a person's, a grade."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from dtm.foundations.registry import registry
+from dtm.foundations.settings import is_number
+from dtm.foundations.types import Examples
+
+
+@registry("scorer").register("field")
+def field(examples_N: Examples, *, field: str) -> np.ndarray:
+    """The number in that field of each row's meta (`a.b` is the field b of the field a), or NaN, float64 [N]."""
+    found = [_look(json.loads(text) if text else {}, field) for text in examples_N.column("meta")]
+    return np.array([value if is_number(value) else np.nan for value in found], np.float64)
+
+
+def _look(meta: Any, name: str) -> Any:
+    if isinstance(meta, dict) and name in meta:
+        return meta[name]
+    for part in name.split("."):
+        if not isinstance(meta, dict) or part not in meta:
+            return None
+        meta = meta[part]
+    return meta
