@@ -133,6 +133,7 @@ class Claim:
         self.store.digests.remember({target / name: digest for name, digest in files.items()})
         shutil.rmtree(self.work, ignore_errors=True)
         self.artifact = Artifact(self.step.key, target, manifest)
+        self.store.published(self.artifact)
         self.release()
         return self.artifact
 
@@ -178,6 +179,13 @@ class Store:
             return None
         self._sweep(step.key)
         return artifact
+
+    def peek(self, step: Step) -> Artifact | None:
+        """What `find` would give, for a plan: its manifest is true, its files need not be here."""
+        return self.find(step)
+
+    def published(self, artifact: Artifact) -> None:
+        """Called with each new artifact, its key still held."""
 
     def intact(self, artifact: Artifact) -> bool:
         """Whether all files are there with the recorded size and sha256 (cached by stat)."""
@@ -306,8 +314,12 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
         manifest = read_json(folder / "manifest.json")
     except (OSError, ValueError):
         return None
-    whole = isinstance(manifest, dict) and manifest.keys() >= _KEYS and manifest.get("key") == folder.name
-    return manifest if whole else None
+    return manifest if is_manifest(manifest, folder.name) else None
+
+
+def is_manifest(value: Any, key: str) -> bool:
+    """Whether it is the manifest of that key, whole."""
+    return isinstance(value, dict) and value.keys() >= _KEYS and value.get("key") == key
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

@@ -16,6 +16,7 @@ from dtm.foundations.models import free_bytes
 from dtm.foundations.store import Artifact, Claim, Step, Store, text_digest
 from dtm.pipeline.display import Display
 from dtm.pipeline.estimates import peak_disk
+from dtm.pipeline.streaming import Streaming
 
 
 @dataclass
@@ -71,7 +72,7 @@ class Steps:
     ) -> Artifact:
         """A step done in this process."""
         self._name(step.key)
-        artifact = self.store.find(step)
+        artifact = self.find(step) if heavy else self.store.find(step)
         if artifact is None and self.planning and heavy:
             return self._plan(label, what, step, needs or {})
         why = self.why(label, step)
@@ -92,7 +93,7 @@ class Steps:
         `later` is what steps behind these will need of the disk: work that could not be finished is not begun.
         """
         self._name(*(work.step.key for work in works))
-        found = {work.step.key: self.store.find(work.step) for work in works}
+        found = {work.step.key: self.find(work.step) for work in works}
         missing = {work.step.key: work for work in works if found[work.step.key] is None}
         if self.planning:
             self.planned += missing.values()
@@ -126,6 +127,10 @@ class Steps:
             claim.started -= seconds
             return claim.publish(build(claim))
 
+    def find(self, step: Step) -> Artifact | None:
+        """The store's artifact; in planning, no more than its manifest need be on this machine."""
+        return self.store.peek(step) if self.planning else self.store.find(step)
+
     def why(self, label: str, step: Step) -> str:
         """Which parts of the key changed since the run folder's last run of that step."""
         before = self._before.get(label)
@@ -155,6 +160,7 @@ class Steps:
         done: dict[str, Artifact] = {}
         claims: dict[str, Claim] = {}
         started: dict[str, float] = {}
+        streaming = Streaming(self.store)
         try:
             for key in sorted(missing):  # one order for all drivers, so that two never wait for each other
                 waiting = partial(self.display.waiting, missing[key].label)
@@ -168,6 +174,7 @@ class Steps:
                     self._done(work.label, work.what, claim.artifact, reused=True)
                     continue
                 claim.empty()
+                streaming.restore(claim)
                 job = Job(work.label, work.function, work.arguments(claim), str(claim.job_lock), work.spread)
                 keys[id(job)] = key
                 jobs.append(job)
@@ -186,8 +193,10 @@ class Steps:
                 why, seconds = self.why(work.label, work.step), time.monotonic() - started[key]
                 self._done(work.label, work.what, done[key], reused=False, why=why, seconds=seconds)
 
+            streaming.start(claims.values())
             self.launcher.map(jobs, on_event=on_event, on_done=on_done)
         finally:
+            streaming.stop()
             for claim in claims.values():
                 claim.release()
         return done
