@@ -59,7 +59,8 @@ class Server:
         command = [str(BINARY if BINARY.exists() else shutil.which("weed")), "-logtostderr=true", "server", "-s3",
                    "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={self.folder / 'data'}",
                    f"-s3.config={self.folder / 'users.json'}", "-s3.autoCreateBucket=false", "-s3.port.iceberg=0",
-                   "-s3.port.lance=0", "-master.volumeSizeLimitMB=64", "-volume.max=16"]  # fmt: skip
+                   "-s3.port.lance=0", "-master.volumeSizeLimitMB=64", "-volume.max=16",
+                   "-master.electionTimeout=1s", "-master.heartbeatInterval=100ms"]  # fmt: skip
         for number, name in enumerate(NAMES):
             command += [f"-{name}.port={self.ports[number]}", f"-{name}.port.grpc={self.ports[number + len(NAMES)]}"]
         with open(self.folder / "log", "ab") as log:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -23,12 +23,15 @@ from dtm.foundations.errors import ConfigError, DtmError, MissingInput, StoreErr
 
 Result = TypeVar("Result")
 PATIENCE = 300.0  # seconds in which a server may come back
+BRIEF = 30.0
 LONGEST = 20.0  # seconds between two tries
-TRANSFERS = 4  # files on their way at a time
+TRANSFERS = 4  # files on their way at a time, of each up to 4 parts
+PART, PARTS = 8 << 20, 9000  # bytes of a part, and how many a file may have at most
 EXTRAS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
 OPTIONS: dict[str, dict[str, Any]] = {
-    # A few tries of botocore's own; the long wait is ours. Memory of a transfer: 4 parts of 50 MiB, whatever its size.
-    "s3": {"max_concurrency": 4, "config_kwargs": {"retries": {"max_attempts": 2, "mode": "standard"}}},
+    # A few tries of botocore's own; the long wait is ours.
+    "s3": {"max_concurrency": 4, "default_block_size": PART,
+           "config_kwargs": {"retries": {"max_attempts": 2, "mode": "standard"}}},
     "file": {"auto_mkdir": True},
 }
 READ_ONLY = ("http", "https", "data", "github", "git", "hf", "zip", "tar")
@@ -111,12 +114,16 @@ class Remote:
 
     def below(self, name: str) -> Remote:
         """A folder of this folder."""
-        return Remote(f"{self.url}/{name}", self.filesystem, self.path(name), self.tell, self.patience)
+        return replace(self, url=f"{self.url}/{name}", root=self.path(name))
+
+    def brief(self) -> Remote:
+        """The same, for what is done again anyway: it gives up sooner."""
+        return replace(self, patience=BRIEF)
 
     def check(self, *, where: object = None) -> None:
         """Write, read and remove a small file. Raises DtmError at once where that fails."""
         name, text = f".dtm-check-{secrets.token_hex(8)}", b"dtm"
-        probe = Remote(self.url, self.filesystem, self.root, patience=0.0)
+        probe = replace(self, patience=0.0)
         try:
             probe.write(name, text)
             if probe.read(name) != text:
@@ -156,8 +163,9 @@ class Remote:
         """Upload files to names, in blocks, several at a time."""
 
         def one(path: Path, name: str) -> None:
-            path.stat()  # one that is gone is no missing bucket
-            self._try(lambda: self._parents(name) or self.filesystem.put_file(str(path), self.path(name)))
+            size = path.stat().st_size  # of one that is gone, an error that no missing bucket is
+            parts = {"chunksize": max(PART, -(-size // PARTS))} if "s3" in self.filesystem.protocol else {}
+            self._try(lambda: self._parents(name) or self.filesystem.put_file(str(path), self.path(name), **parts))
 
         _side_by_side(one, files)
 

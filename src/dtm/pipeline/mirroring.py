@@ -40,7 +40,7 @@ class RunMirror:
         self.folder, self.url = folder, url
         self.remote = Remote.open(url) if url else None
         self.store = store if isinstance(store, MirroredStore) else None
-        self._registry = self.store.remote.below(REGISTRY) if self.store else None
+        self._registry = self.store.remote.below(REGISTRY).brief() if self.store else None
         self._lock = threading.Lock()
         self._seen: dict[str, tuple[int, int]] = {}  # size and mtime of live files when they were uploaded
         self._background: Background | None = None
@@ -112,7 +112,6 @@ class RunMirror:
 
     def push_all(self) -> None:
         """Show the finished run: all files, and none of before that it has no more."""
-        self.push_live()
         if self.remote is None:
             return
         with self._lock:
@@ -123,10 +122,10 @@ class RunMirror:
             self._upload({name: files[name] for name in files if index[name] != before.get(name)}, index)
             self.remote.write_json(INDEX, index)
             self.remote.remove([name for name in before if name not in index and not _is_live(name)])
+        self.push_live()
 
     def push(self, names: Iterable[str]) -> None:
         """Upload single files of the finished run, and what changed of the live ones."""
-        self.push_live()
         if self.remote is None:
             return
         with self._lock:
@@ -134,6 +133,7 @@ class RunMirror:
                        if not _goes_live(name, self.folder / name)}  # fmt: skip
             self.remote.put((self.folder / name, name) for name in changed)
             self.remote.write_json(INDEX, {**self._index(), **changed})
+        self.push_live()
 
     def _upload(self, files: dict[str, Path], index: dict[str, str]) -> None:
         """What the store's URL has is copied there; the rest goes up."""
@@ -156,7 +156,7 @@ class RunMirror:
 
     def _push_one(self, name: str, content: bytes) -> None:
         if self.remote is not None:
-            self.remote.write(name, content)
+            self.remote.brief().write(name, content)
             digest = hashlib.sha256(content).hexdigest()
             write_json(self.folder / PUSHED, {**_json(self.folder / PUSHED), name: digest})
         if name == "keys.json" and self._registry is not None:

@@ -73,7 +73,7 @@ class Streaming:
         for claim in self._claims:
             if claim.artifact is not None:
                 try:
-                    remote = self.store.remote.below(f"work/{claim.step.key}")
+                    remote = self.store.remote.below(f"work/{claim.step.key}").brief()
                     remote.remove(list(remote.walk()))
                 except DtmError as error:  # `gc` removes them too
                     self.store.tell(f"its checkpoints stay for now: {error}")
@@ -96,7 +96,7 @@ class Streaming:
             return
         points = claim.scratch / POINTS
         folders = [*(one for one in _stamped(points) if f"{POINTS}/{one.name}" not in sent), checkpoint]
-        remote = self.store.remote.below(f"work/{claim.step.key}")
+        remote = self.store.remote.below(f"work/{claim.step.key}").brief()
         if (points / PLAN).exists():
             remote.put([(points / PLAN, f"{POINTS}/{PLAN}")])
         for folder in folders:
