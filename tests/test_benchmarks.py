@@ -17,8 +17,8 @@ from dtm.study.file import read
 from dtm.study.schema import StudyResults
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-FIRST, MERGE, TESTBED, DISPERSE = (
-    BENCHMARKS / name for name in ("first_run", "merge", "testbed", "disperse")
+FIRST, MERGE, TESTBED, DISPERSE, LAUNCH = (
+    BENCHMARKS / name for name in ("first_run", "merge", "testbed", "disperse", "launch")
 )
 STUDIES = ("core", "clean", "map", "splits-hot", "splits-after", "splits-warm")
 
