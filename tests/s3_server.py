@@ -39,8 +39,15 @@ class Server:
         self.folder = folder
         (folder / "data").mkdir(parents=True)
         users = [
-            {"name": name, "actions": actions, "credentials": [{"accessKey": name, "secretKey": f"secret-of-{name}"}]}
-            for name, actions in (("writer", ["Admin", "Read", "Write", "List"]), ("reader", ["Read", "List"]))
+            {
+                "name": name,
+                "actions": actions,
+                "credentials": [{"accessKey": name, "secretKey": f"secret-of-{name}"}],
+            }
+            for name, actions in (
+                ("writer", ["Admin", "Read", "Write", "List"]),
+                ("reader", ["Read", "List"]),
+            )
         ]
         (folder / "users.json").write_text(json.dumps({"identities": users}))
         self.ports = _free_ports(2 * len(NAMES))
@@ -62,9 +69,14 @@ class Server:
                    "-s3.port.lance=0", "-master.volumeSizeLimitMB=64", "-volume.max=16",
                    "-master.electionTimeout=1s", "-master.heartbeatInterval=100ms"]  # fmt: skip
         for number, name in enumerate(NAMES):
-            command += [f"-{name}.port={self.ports[number]}", f"-{name}.port.grpc={self.ports[number + len(NAMES)]}"]
+            command += [
+                f"-{name}.port={self.ports[number]}",
+                f"-{name}.port.grpc={self.ports[number + len(NAMES)]}",
+            ]
         with open(self.folder / "log", "ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, env={"PATH": os.environ.get("PATH", "")})
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, env={"PATH": os.environ.get("PATH", "")}
+            )
         self._wait()
 
     def kill(self) -> None:

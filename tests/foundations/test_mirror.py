@@ -76,7 +76,9 @@ def test_the_manifest_is_uploaded_last(monkeypatch):
     order = []
     put, text = Remote.put, Remote.write_json
     monkeypatch.setattr(Remote, "put", lambda self, files: order.append("files") or put(self, files))
-    monkeypatch.setattr(Remote, "write_json", lambda self, name, value: order.append(name) or text(self, name, value))
+    monkeypatch.setattr(
+        Remote, "write_json", lambda self, name, value: order.append(name) or text(self, name, value)
+    )
     MirroredStore(URL).make(STEP, write)
     assert order == ["files", f"objects/{STEP.key}/manifest.json"]
 
@@ -120,7 +122,9 @@ def test_a_damaged_remote_artifact_is_found_and_made_again(elsewhere, harm):
     assert not list((other.root / "work").iterdir())
 
 
-@pytest.mark.parametrize("text", [b'{"files": {', b"[]", b"\xff\xfe", b"{}"], ids=["cut", "list", "binary", "foreign"])
+@pytest.mark.parametrize(
+    "text", [b'{"files": {', b"[]", b"\xff\xfe", b"{}"], ids=["cut", "list", "binary", "foreign"]
+)
 def test_a_manifest_that_is_none_is_not_there(elsewhere, text):
     MirroredStore(URL).make(STEP, write)
     fsspec.filesystem("memory").pipe_file(f"/bucket/store/objects/{STEP.key}/manifest.json", text)
@@ -198,13 +202,20 @@ def test_a_path_and_a_url_open_their_stores(tmp_path):
 
 
 def test_urls_are_told_from_paths_and_have_a_place_in_the_cache(tmp_path):
-    assert is_url("s3://bucket/x") and is_url("file:///tmp/x") and not is_url("runs/s3") and not is_url("/tmp/x:y")
+    assert (
+        is_url("s3://bucket/x")
+        and is_url("file:///tmp/x")
+        and not is_url("runs/s3")
+        and not is_url("/tmp/x:y")
+    )
     assert cached("s3://bucket/runs/x/") == tmp_path / "here" / "s3" / "bucket" / "runs" / "x"
     assert parent("s3://bucket/runs/x") == "s3://bucket/runs"
     assert parent("s3://bucket") == "s3://bucket"
 
 
-@pytest.mark.parametrize("url", ["s3://key:secret@bucket/x", "s3://key@bucket/x", "s3://bucket/x?secret=secret"])
+@pytest.mark.parametrize(
+    "url", ["s3://key:secret@bucket/x", "s3://key@bucket/x", "s3://bucket/x?secret=secret"]
+)
 def test_a_url_with_a_secret_is_refused_and_not_repeated(url):
     with pytest.raises(ConfigError, match="environment") as caught:
         check_url(url, where="run.yaml:3: output_dir")

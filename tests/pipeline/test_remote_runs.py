@@ -52,7 +52,9 @@ def local(inputs, tmp_path_factory, warm):
 def content(folder):
     """sha256 of all that must be the same bytes in equal runs, and the block of results; cards quote the run file."""
     apart = {*EXEMPT, "README.md"}
-    files = {name: sha256(path) for name, path in walk(folder) if path.name not in apart and path.name[0] != "."}
+    files = {
+        name: sha256(path) for name, path in walk(folder) if path.name not in apart and path.name[0] != "."
+    }
     results = json.loads((folder / "results.json").read_text())
     return {**files, "results": json.dumps(results["results"], sort_keys=True)}
 
@@ -89,7 +91,10 @@ def test_a_run_on_s3_has_the_same_bytes_and_another_machine_does_nothing_again(
     # a flipped byte of a sub-model at the URL is found, and the sub-model trained again to the same bytes
     store = Remote.open("s3://ready/runs/.dtm-store")
     for name in store.walk("objects"):
-        if name.endswith("manifest.json") and (manifest := store.read_json(f"objects/{name}"))["step"] == "train":
+        if (
+            name.endswith("manifest.json")
+            and (manifest := store.read_json(f"objects/{name}"))["step"] == "train"
+        ):
             weights = f"objects/{manifest['key']}/{manifest['upload']}/adapter_model.safetensors"
             content_of = store.read(weights)
             store.write(weights, content_of[:-1] + bytes([content_of[-1] ^ 1]))
@@ -113,7 +118,9 @@ def test_a_run_killed_in_training_goes_on_elsewhere_from_the_checkpoint_at_the_u
     assert len(sent) == 1  # older ones go when a newer one is there
     elsewhere("second")
     run(file, **warm)
-    assert [f"checkpoint-{event['at']}" for event in events(url) if event["event"] == "resuming"] == list(sent)
+    assert [f"checkpoint-{event['at']}" for event in events(url) if event["event"] == "resuming"] == list(
+        sent
+    )
     assert content(cached(url)) == local
     assert shown(url, tmp_path) == local
     assert not store.walk("work")

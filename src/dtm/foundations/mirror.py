@@ -26,14 +26,15 @@ from dtm.foundations.remote import Remote, cached
 from dtm.foundations.store import Artifact, Step, Store, is_manifest
 
 UPLOAD = "upload"  # in a remote manifest: the folder of its files
-SPARED = 24 * 3600.0  # seconds in which `gc` takes nothing: another machine may be about to name it
 GROSS = 100e6  # bytes from which moving an artifact is told
 
 
 class MirroredStore(Store):
     """The store at `url`, worked on below this machine's cache folder. `tell` hears what takes long or goes wrong."""
 
-    def __init__(self, url: str, *, tell: Callable[[str], None] = lambda text: None, where: object = None) -> None:
+    def __init__(
+        self, url: str, *, tell: Callable[[str], None] = lambda text: None, where: object = None
+    ) -> None:
         self.remote = Remote.open(url, where=where)
         super().__init__(cached(url))
         self._there: set[str] = set()  # keys that are known to be whole remotely
@@ -67,7 +68,10 @@ class MirroredStore(Store):
         manifest = self._manifest(key) if key in self._there else None
         if manifest is None:
             return {}
-        return {digest: self.remote.path(_place(key, manifest, name)) for name, digest in manifest["files"].items()}
+        return {
+            digest: self.remote.path(_place(key, manifest, name))
+            for name, digest in manifest["files"].items()
+        }
 
     def _manifest(self, key: str) -> dict[str, Any] | None:
         manifest = self.remote.read_json(f"objects/{key}/manifest.json")
@@ -96,7 +100,9 @@ class MirroredStore(Store):
         try:
             if wrong := self._download(manifest, partial):
                 self._damaged.add(key)
-                self.tell(f"{self.remote.url}: {manifest['step']} {key} is damaged ({wrong}); it is made again")
+                self.tell(
+                    f"{self.remote.url}: {manifest['step']} {key} is damaged ({wrong}); it is made again"
+                )
                 return None
             del manifest[UPLOAD]
             write_json(partial / "manifest.json", manifest)
@@ -120,7 +126,9 @@ class MirroredStore(Store):
             self.remote.get((_place(key, manifest, name), folder / name) for name in files)
         except FileNotFoundError as error:
             return f"{error} is missing"
-        return next((f"{name} changed" for name, digest in files.items() if sha256(folder / name) != digest), None)
+        return next(
+            (f"{name} changed" for name, digest in files.items() if sha256(folder / name) != digest), None
+        )
 
     def _partial(self, key: str) -> Path:
         """A new folder to fetch into; what killed processes left of the same key goes."""

@@ -30,8 +30,11 @@ PART, PARTS = 8 << 20, 9000  # bytes of a part, and how many a file may have at 
 EXTRAS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
 OPTIONS: dict[str, dict[str, Any]] = {
     # A few tries of botocore's own; the long wait is ours.
-    "s3": {"max_concurrency": 4, "default_block_size": PART,
-           "config_kwargs": {"retries": {"max_attempts": 2, "mode": "standard"}}},
+    "s3": {
+        "max_concurrency": 4,
+        "default_block_size": PART,
+        "config_kwargs": {"retries": {"max_attempts": 2, "mode": "standard"}},
+    },
     "file": {"auto_mkdir": True},
 }
 READ_ONLY = ("http", "https", "data", "github", "git", "hf", "zip", "tar")
@@ -93,7 +96,9 @@ class Remote:
         url = check_url(url, where=where)
         scheme = urlsplit(url).scheme.lower()
         if scheme in READ_ONLY:
-            raise ConfigError(f"{scheme}:// cannot be written to", where=where, mend="Use s3://, gs:// or a path")
+            raise ConfigError(
+                f"{scheme}:// cannot be written to", where=where, mend="Use s3://, gs:// or a path"
+            )
         import fsspec
 
         try:
@@ -133,6 +138,15 @@ class Remote:
             error.where = None if where is None else str(where)
             raise
 
+    def clock(self) -> float:
+        """The server's time, seconds since 1970: ages of its files are told by it, whatever this machine's clock says."""
+        name = f".dtm-clock-{secrets.token_hex(8)}"
+        self.write(name, b"?")
+        try:
+            return _modified(self._try(lambda: self.filesystem.info(self.path(name))))
+        finally:
+            self.remove([name])
+
     def read(self, name: str) -> bytes | None:
         """A small file's bytes, or None where there is none."""
 
@@ -165,7 +179,9 @@ class Remote:
         def one(path: Path, name: str) -> None:
             size = path.stat().st_size  # of one that is gone, an error that no missing bucket is
             parts = {"chunksize": max(PART, -(-size // PARTS))} if "s3" in self.filesystem.protocol else {}
-            self._try(lambda: self._parents(name) or self.filesystem.put_file(str(path), self.path(name), **parts))
+            self._try(
+                lambda: self._parents(name) or self.filesystem.put_file(str(path), self.path(name), **parts)
+            )
 
         _side_by_side(one, files)
 
@@ -174,7 +190,9 @@ class Remote:
 
         def one(name: str, path: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            found = self._try(lambda: _or_none(lambda: self.filesystem.get_file(self.path(name), str(path)) or True))
+            found = self._try(
+                lambda: _or_none(lambda: self.filesystem.get_file(self.path(name), str(path)) or True)
+            )
             if found is None:
                 raise FileNotFoundError(f"{self.url}/{name}")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from dtm.config import RunFile
 from dtm.foundations.errors import ConfigError
 from dtm.foundations.remote import Remote, is_url
-from dtm.pipeline.mirroring import RunMirror
+from dtm.pipeline.mirroring import RunMirror, is_run
 
 
 def check_storage(file: RunFile) -> None:
@@ -14,14 +16,18 @@ def check_storage(file: RunFile) -> None:
     Raises DtmError, within seconds, where that cannot be.
     """
     if file.output_url:
-        place = file.where("output_dir")
-        remote = Remote.open(file.output_url, where=place)
-        remote.check(where=place)
-        if remote.read("run.yaml") is not None:
-            RunMirror(file.output_dir, file.output_url).fetch_live()
-        elif remote.walk():
-            raise ConfigError(f"{file.output_url} holds files that no run made", where=place,
-                              mend="Choose another output_dir, or move them away")  # fmt: skip
+        check_output(file.output_url, file.output_dir, file.where("output_dir"))
     if is_url(file.store):
         place = file.where("store" if file.config.store else "output_dir")
         Remote.open(str(file.store), where=place).check(where=place)
+
+
+def check_output(url: str, folder: Path, where: object) -> None:
+    """That for an `output_dir`, worked on in `folder`. Raises ConfigError where something else than a run is there."""
+    remote = Remote.open(url, where=where)
+    remote.check(where=where)
+    if is_run(remote):
+        RunMirror(folder, url).fetch_live()
+    elif remote.walk():
+        raise ConfigError(f"{url} holds files that no run made", where=where,
+                          mend="Choose another output_dir, or move them away")  # fmt: skip

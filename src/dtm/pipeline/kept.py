@@ -10,7 +10,9 @@ from typing import Any
 
 from dtm.config import RunFile
 from dtm.foundations.errors import ConfigError, MissingInput
+from dtm.foundations.remote import is_url
 from dtm.foundations.types import Examples
+from dtm.pipeline.mirroring import here
 from dtm.pipeline.sharing import ALL
 
 ASSIGNMENT = "portions/assignment.csv"
@@ -97,7 +99,9 @@ def _said(section: Any) -> bool:
 
 
 def located(file: RunFile, name: str) -> Path:
-    """A path of the run file: below its root, below the current folder, or moved along with the run folder."""
+    """A path of the run file, or a run's URL: below its root, below the current folder, or moved along with the run folder."""
+    if is_url(name):
+        return here(name)
     places = (file.root / name, Path(name).expanduser(), file.output_dir / Path(name).name)
     return next((place for place in places if place.exists()), places[0])
 

@@ -31,6 +31,7 @@ LIVE = frozenset({".yaml", ".json", ".log", ".txt", ".csv"})
 LARGEST = 4 << 20  # bytes up to which a live file is uploaded again and again
 MODELS = ("merged/", "submodels/", "baselines/", "checkpoints/")
 REGISTRY = "runs"  # of a remote store
+MADE_BY_US = ("run.yaml", "study.yaml")
 
 
 class RunMirror:
@@ -106,7 +107,9 @@ class RunMirror:
             for name, path in walk(self.folder):
                 with suppress(FileNotFoundError):  # files come and go meanwhile
                     stat = path.stat()
-                    if _goes_live(name, path) and (now := (stat.st_size, stat.st_mtime_ns)) != self._seen.get(name):
+                    if _goes_live(name, path) and (now := (stat.st_size, stat.st_mtime_ns)) != self._seen.get(
+                        name
+                    ):
                         self._push_one(name, path.read_bytes())
                         self._seen[name] = now
 
@@ -147,7 +150,11 @@ class RunMirror:
 
     def _stored(self) -> dict[str, str]:
         """Full remote paths by sha256, of files of the run's artifacts, where store and folder are on one server."""
-        if self.store is None or self.remote is None or self.store.remote.filesystem is not self.remote.filesystem:
+        if (
+            self.store is None
+            or self.remote is None
+            or self.store.remote.filesystem is not self.remote.filesystem
+        ):
             return {}
         found = {}
         for key in _json(self.folder / "keys.json", []):
@@ -181,8 +188,10 @@ def here(place: Path | str, *, live: bool = False) -> Path:
         return Path(place).expanduser()
     mirror = RunMirror(cached(str(place)), str(place))
     assert mirror.remote is not None
-    if all(mirror.remote.read(name) is None for name in ("run.yaml", "study.json")):
-        raise MissingInput("there is no run.yaml, so no run was here", where=place, mend="`dtm run FILE` makes it")
+    if not is_run(mirror.remote):
+        raise MissingInput(
+            "there is no run.yaml, so no run was here", where=place, mend="`dtm run FILE` makes it"
+        )
     mirror.fetch(lambda name: not live and not name.startswith(MODELS))
     return mirror.folder
 
@@ -191,6 +200,11 @@ def give_back(place: Path | str, *names: str) -> None:
     """Upload what a command changed in the folder of a run that is named by URL."""
     if is_url(place):
         RunMirror(cached(str(place)), str(place)).push(names)
+
+
+def is_run(remote: Remote) -> bool:
+    """Whether a run or a study was begun there."""
+    return any(remote.read(name) is not None for name in MADE_BY_US)
 
 
 def registered(place: str) -> str:

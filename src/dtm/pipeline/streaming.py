@@ -1,7 +1,7 @@
 """Checkpoints of trainings in work, streamed to a store's URL, so that another machine can go on from them.
 
-    URL/work/<key>/checkpoint-STEP/     the newest that is whole; its stamp of digests is uploaded last
-    URL/work/<key>/points/              models that are kept on the way, which it stands on
+URL/work/<key>/checkpoint-STEP/     the newest that is whole; its stamp of digests is uploaded last
+URL/work/<key>/points/              models that are kept on the way, which it stands on
 """
 
 from __future__ import annotations
