@@ -116,7 +116,8 @@ def test_a_damaged_remote_artifact_is_found_and_made_again(elsewhere, harm):
     other, told, built = elsewhere(), [], []
     other.hear(told.append)
     again = other.make(STEP, lambda claim: built.append(1) or write(claim))
-    assert built and again.digest == first.digest
+    assert built
+    assert again.digest == first.digest
     assert any("damaged" in text for text in told)
     assert elsewhere().find(STEP).digest == first.digest  # mended for the others too
     assert not list((other.root / "work").iterdir())
@@ -202,12 +203,8 @@ def test_a_path_and_a_url_open_their_stores(tmp_path):
 
 
 def test_urls_are_told_from_paths_and_have_a_place_in_the_cache(tmp_path):
-    assert (
-        is_url("s3://bucket/x")
-        and is_url("file:///tmp/x")
-        and not is_url("runs/s3")
-        and not is_url("/tmp/x:y")
-    )
+    assert [is_url(one) for one in ("s3://bucket/x", "file:///tmp/x")] == [True, True]
+    assert [is_url(one) for one in ("runs/s3", "/tmp/x:y")] == [False, False]
     assert cached("s3://bucket/runs/x/") == tmp_path / "here" / "s3" / "bucket" / "runs" / "x"
     assert parent("s3://bucket/runs/x") == "s3://bucket/runs"
     assert parent("s3://bucket") == "s3://bucket"

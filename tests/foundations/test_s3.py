@@ -1,4 +1,4 @@
-"""The same against a real S3 server on loopback: large files, who may do what, a server that goes away and comes back."""
+"""The same against a real S3 server on loopback: large files, who may do what, a server that goes and comes back."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_without_credentials_it_says_where_they_come_from(monkeypatch, tmp_path)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     s3fs.S3FileSystem.clear_instance_cache()
-    with pytest.raises(DtmError, match="AWS_ACCESS_KEY_ID|refuses"):
+    with pytest.raises(DtmError, match=r"AWS_ACCESS_KEY_ID|refuses"):
         Remote.open("s3://ready/x").check()
 
 
@@ -107,7 +107,7 @@ def test_a_server_that_does_not_answer_is_told_at_once(monkeypatch):
     s3fs.S3FileSystem.clear_instance_cache()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     started = time.monotonic()
-    with pytest.raises(StoreError, match="127.0.0.1:9 does not answer"):
+    with pytest.raises(StoreError, match=r"127.0.0.1:9 does not answer"):
         Remote.open("s3://ready/x").check()
     assert time.monotonic() - started < 15
 
@@ -119,7 +119,7 @@ def test_work_waits_for_a_server_that_was_killed_and_comes_back(server, monkeypa
     with store.claim(STEP) as claim:
         (claim.output / "model.safetensors").write_text("weights")
         server.kill()
-        with pytest.raises(StoreError, match="does not answer.*goes on from here"):
+        with pytest.raises(StoreError, match=r"does not answer.*goes on from here"):
             replace(store.remote, patience=0.5).read("any")
         back = threading.Timer(0.1, server.start)
         back.start()

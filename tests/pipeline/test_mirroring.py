@@ -138,7 +138,7 @@ def test_a_changed_byte_of_a_shown_file_is_found(move):
     RunMirror(write_run(**{"portions/assignment.csv": "id"}), URL).push_all()
     Remote.open(URL).write("portions/assignment.csv", b"ie")
     move("two")
-    with pytest.raises(StoreError, match="portions/assignment.csv"):
+    with pytest.raises(StoreError, match=r"portions/assignment.csv"):
         here(URL)
 
 

@@ -1,4 +1,4 @@
-"""A run whose output_dir is on a real S3 server: same bytes, found from elsewhere, resumed elsewhere after `kill -9`."""
+"""A run whose output_dir is on a real S3 server: same bytes, found elsewhere, resumed elsewhere after `kill -9`."""
 
 from __future__ import annotations
 

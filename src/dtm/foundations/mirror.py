@@ -2,7 +2,7 @@
 
     URL/
       objects/<key>/manifest.json       written last: without one, the artifact is not there
-      objects/<key>/<upload>/           its files, as the manifest names them with their sha256; `upload` is drawn for each
+      objects/<key>/<upload>/           its files; the manifest names the upload that counts, and their sha256
       work/<key>/                       checkpoints of a training that is not finished (pipeline/streaming.py)
       runs/<name>.json                  a run folder, and the keys that it names: what `gc` spares
 
@@ -91,7 +91,7 @@ class MirroredStore(Store):
         self._there.add(key)
 
     def _fetch(self, key: str) -> Artifact | None:
-        """Bring it into the cache; None where the remote lacks it, or one of its files is not what the manifest says."""
+        """Bring it into the cache; None where the remote lacks it, or a file is not what the manifest says."""
         if key in self._damaged or (manifest := self._manifest(key)) is None:
             return None
         partial = self._partial(key)

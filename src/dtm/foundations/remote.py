@@ -139,7 +139,7 @@ class Remote:
             raise
 
     def clock(self) -> float:
-        """The server's time, seconds since 1970: ages of its files are told by it, whatever this machine's clock says."""
+        """The server's time, seconds since 1970, by which ages of its files are told: clocks of machines differ."""
         name = f".dtm-clock-{secrets.token_hex(8)}"
         self.write(name, b"?")
         try:
@@ -168,7 +168,7 @@ class Remote:
 
     def write(self, name: str, content: bytes) -> None:
         """Put a small file in place."""
-        self._try(lambda: self._parents(name) or self.filesystem.pipe_file(self.path(name), content))
+        self._make(name, lambda path: self.filesystem.pipe_file(path, content))
 
     def write_json(self, name: str, value: Any) -> None:
         self.write(name, (json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode())
@@ -179,9 +179,7 @@ class Remote:
         def one(path: Path, name: str) -> None:
             size = path.stat().st_size  # of one that is gone, an error that no missing bucket is
             parts = {"chunksize": max(PART, -(-size // PARTS))} if "s3" in self.filesystem.protocol else {}
-            self._try(
-                lambda: self._parents(name) or self.filesystem.put_file(str(path), self.path(name), **parts)
-            )
+            self._make(name, lambda place: self.filesystem.put_file(str(path), place, **parts))
 
         _side_by_side(one, files)
 
@@ -218,7 +216,7 @@ class Remote:
 
     def copy(self, source: str, name: str) -> None:
         """Copy a file of the same server by its full path, without its bytes coming here."""
-        self._try(lambda: self._parents(name) or self.filesystem.cp_file(source, self.path(name)))
+        self._make(name, lambda path: self.filesystem.cp_file(source, path))
 
     def _remove(self, name: str) -> None:
         with suppress(FileNotFoundError):
@@ -228,10 +226,16 @@ class Remote:
         """The full path of a name, as `copy` takes it."""
         return f"{self.root.rstrip('/')}/{name}"
 
-    def _parents(self, name: str) -> None:
-        """Folders, where a file system has them and does not make them itself; buckets are never made."""
-        if not self.filesystem.async_impl:
-            self.filesystem.makedirs(self.path(name).rpartition("/")[0], exist_ok=True)
+    def _make(self, name: str, call: Callable[[str], object]) -> None:
+        """Call it with a name's full path; folders are made where a file system has them, buckets never."""
+
+        def made() -> None:
+            path = self.path(name)
+            if not self.filesystem.async_impl:
+                self.filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
+            call(path)
+
+        self._try(made)
 
     def _try(self, call: Callable[[], Result]) -> Result:
         started, wait = time.monotonic(), 0.5
@@ -301,7 +305,7 @@ def _or_none(call: Callable[[], Result]) -> Result | None:
 
 def _modified(info: dict[str, Any]) -> float:
     for name in ("LastModified", "mtime", "updated", "last_modified", "created"):
-        value = info.get(name)
+        value: Any = info.get(name)
         if hasattr(value, "timestamp"):
             return value.timestamp()
         if isinstance(value, int | float):

@@ -21,8 +21,8 @@ NOTE = (
 def agreement(splits: Sequence[Path | str]) -> dict[str, Any]:
     """`splits` {name, portions, rows} and `pairs` {a, b, rows, adjusted_rand, mutual_information}, ready for JSON.
 
-    A split is a run folder or its URL, or a CSV file with the columns id and portion. Raises ConfigError for fewer than two or
-    for what is none, DataError where two have no row in common.
+    A split is a run's folder or URL, or a CSV file with the columns id and portion. Raises ConfigError for fewer than
+    two or for what is none, DataError where two have no row in common.
     """
     if len(splits) < 2:
         raise ConfigError("one split agrees with itself", where="dtm agreement",

@@ -99,7 +99,7 @@ def _said(section: Any) -> bool:
 
 
 def located(file: RunFile, name: str) -> Path:
-    """A path of the run file, or a run's URL: below its root, below the current folder, or moved along with the run folder."""
+    """A run's URL, or a path of the run file: below its root or the current folder, or moved along with the run."""
     if is_url(name):
         return here(name)
     places = (file.root / name, Path(name).expanduser(), file.output_dir / Path(name).name)

@@ -59,7 +59,7 @@ class RunMirror:
         return mirror
 
     def fetch_live(self) -> None:
-        """Bring what a run on another machine left: of live files that this one has, those that others uploaded since."""
+        """Bring the live files that this machine lacks, and those that another one uploaded since it did."""
         if self.remote is None:
             return
         pushed = _json(self.folder / PUSHED)
@@ -73,7 +73,7 @@ class RunMirror:
                 here.write_bytes(content)
 
     def fetch(self, wanted: Callable[[str], bool]) -> None:
-        """Bring the live files, and those of the finished run that are wanted and not here; StoreError on a changed one."""
+        """Bring the live files, and what is wanted of the finished run. Raises StoreError where one was changed."""
         self.fetch_live()
         if self.remote is None:
             return
@@ -156,7 +156,7 @@ class RunMirror:
             or self.store.remote.filesystem is not self.remote.filesystem
         ):
             return {}
-        found = {}
+        found: dict[str, str] = {}
         for key in _json(self.folder / "keys.json", []):
             found |= self.store.stored(key)
         return found

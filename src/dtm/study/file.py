@@ -74,9 +74,8 @@ class StudyFile:
         self.document, self.shared, self.prefix = document, shared, prefix
         self.config = validate(document, StudyConfig)
         self.root = shared.path.parent.absolute() if shared.path else Path.cwd()
-        for key, place in (("output_dir", self.config.output_dir), (f"{prefix}.store", self.config.run.get("store"))):
-            if is_url(place):
-                check_url(str(place), where=document.where(key))
+        if is_url(self.config.output_dir):
+            check_url(self.config.output_dir, where=document.where("output_dir"))
         _check(self)
 
     @property
