@@ -216,7 +216,7 @@ def report(
             raise MissingInput("there is no results.json", where=run_folder, mend="`dtm run FILE` makes it")
         page = render(read_json(folder / "results.json"), folder)
     give_back(run_folder, page.name)
-    typer.echo(str(page))
+    typer.echo(f"{run_folder.rstrip('/')}/{page.name}")
 
 
 @app.command()
