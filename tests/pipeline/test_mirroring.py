@@ -1,4 +1,4 @@
-"""A run folder at a URL, what commands fetch of it, and `dtm gc URL`. `memory://` stands for the server."""
+"""A run folder at a URL, what commands and diskless machines fetch of it, `dtm gc URL`; `memory://` is the server."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import fsspec
 import pytest
 
 from dtm.foundations.errors import MissingInput, StoreError
+from dtm.foundations.launch.worker import answer
 from dtm.foundations.mirror import MirroredStore
 from dtm.foundations.remote import Remote, cached
-from dtm.foundations.store import Step
-from dtm.pipeline import collect_remote
+from dtm.foundations.store import Step, Store
+from dtm.pipeline import away, collect_remote
 from dtm.pipeline.collect import collect
 from dtm.pipeline.mirroring import RunMirror, give_back, here
 
@@ -202,3 +203,68 @@ def test_gc_spares_what_runs_of_other_machines_name_and_forgets_runs_that_were_d
 def test_gc_of_no_store_says_so():
     with pytest.raises(MissingInput, match="no store"):
         collect(STORE, dry_run=False)
+
+
+@pytest.fixture
+def job(move):
+    """A message to a worker on another machine, the claim of the driver for it, and its store."""
+    driver = MirroredStore(STORE)
+    base = make(driver, Step("base"))
+    claim = driver.claim(STEP)
+    arguments = {"base": str(base.folder / "model.safetensors"), "output": str(claim.output),
+                 "scratch": str(claim.scratch), "list": [1, {"name": "/not/of/the/cache"}]}  # fmt: skip
+    message = {"function": "tests.pipeline.away_jobs:copy", "arguments": arguments, "lock": str(claim.job_lock),
+               "gang": None, "away": away.ticket(driver, STEP)}  # fmt: skip
+    driver.root.rename(driver.root.with_name("hidden"))  # the other machine has not this disk
+    move("node")
+    yield message, claim, driver
+    claim.release()
+
+
+def back(driver):
+    driver.root.with_name("hidden").rename(driver.root)
+
+
+def test_a_machine_without_the_drivers_disk_fetches_what_it_reads_and_publishes_what_it_made(job):
+    message, claim, driver = job
+    told = []
+    away.work(message, told.append, answer)
+    assert told == [{"event": "progress", "data": {"stage": "training"}},
+                    {"event": "done", "result": {away.PUBLISHED: True}}]  # fmt: skip
+    assert not driver.root.exists()
+    back(driver)
+    made = claim.adopt()
+    assert made.facts == {"rows": 3}
+    assert (made.folder / "model.safetensors").read_text() == "weights"
+    assert not claim.work.exists()
+    told.clear()
+    away.work(message, told.append, answer)  # asked again, as after a lost answer
+    assert [one["event"] for one in told] == ["done"]
+
+
+def test_what_fails_there_is_told_and_publishes_nothing(job):
+    message, claim, driver = job
+    message["arguments"]["fails"] = True
+    with pytest.raises(RuntimeError, match="half-way"):
+        away.work(message, lambda message: None, answer)
+    back(driver)
+    assert claim.adopt() is None
+    assert claim.output.exists()
+
+
+def test_what_it_reads_must_be_at_the_url(job):
+    message, _, driver = job
+    for name in driver.remote.walk("objects"):
+        driver.remote.remove([f"objects/{name}"])
+    with pytest.raises(StoreError, match="is not there, or damaged"):
+        away.work(message, lambda message: None, answer)
+
+
+def test_several_machines_of_one_sub_model_need_a_shared_disk(job):
+    message, _, _ = job
+    with pytest.raises(StoreError, match="a disk that they share"):
+        away.work({**message, "gang": {"nodes": 2}}, lambda message: None, answer)
+
+
+def test_a_store_on_this_machine_alone_sends_nothing_along(tmp_path):
+    assert away.ticket(Store(tmp_path / "store"), STEP) is None

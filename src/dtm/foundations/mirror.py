@@ -20,10 +20,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dtm.foundations.errors import ResourceError
+from dtm.foundations.errors import ResourceError, StoreError
 from dtm.foundations.files import sha256, write_json
 from dtm.foundations.remote import Remote, cached
-from dtm.foundations.store import Artifact, Step, Store, is_manifest
+from dtm.foundations.store import Artifact, Step, Store, is_manifest, read_manifest
 
 UPLOAD = "upload"  # in a remote manifest: the folder of its files
 GROSS = 100e6  # bytes from which moving an artifact is told
@@ -62,6 +62,12 @@ class MirroredStore(Store):
 
     def published(self, artifact: Artifact) -> None:
         self._push(artifact)
+
+    def bring(self, key: str) -> None:
+        """Have the artifact of a key in the cache. Raises StoreError where it is not at the URL, whole."""
+        if read_manifest(self.root / "objects" / key) is None and self._fetch(key) is None:
+            raise StoreError(f"the artifact {key} is not there, or damaged", where=self.remote.url,
+                             mend="The same `dtm run` makes it again")  # fmt: skip
 
     def stored(self, key: str) -> dict[str, str]:
         """Full remote paths of an artifact's files by their sha256, for copies on the server."""

@@ -145,6 +145,14 @@ class Claim:
         self.release()
         return self.artifact
 
+    def adopt(self) -> Artifact | None:
+        """Take what another machine published meanwhile, if it did, and free the scratch."""
+        self.artifact = self.store.find(self.step)
+        if self.artifact is not None:
+            shutil.rmtree(self.work, ignore_errors=True)
+            self.release()
+        return self.artifact
+
     def release(self) -> None:
         """Let others have the key; unfinished work stays for the next owner."""
         if self._lock >= 0:
@@ -180,7 +188,7 @@ class Store:
             inode = folder.stat().st_ino
         except FileNotFoundError:
             return None
-        manifest = _manifest(folder)
+        manifest = read_manifest(folder)
         artifact = None if manifest is None else Artifact(step.key, folder, manifest)
         if artifact is None or not self.intact(artifact):
             self._put_aside(folder, inode)
@@ -237,7 +245,7 @@ class Store:
     def artifacts(self) -> Iterator[Artifact]:
         """All whose manifest can be read; whether their files are true, `intact` tells."""
         for folder in sorted((self.root / "objects").iterdir()):
-            if (manifest := _manifest(folder)) is not None:
+            if (manifest := read_manifest(folder)) is not None:
                 yield Artifact(folder.name, folder, manifest)
 
     def remove(self, keys: set[str]) -> int:
@@ -316,7 +324,7 @@ _KEYS = frozenset(
 )
 
 
-def _manifest(folder: Path) -> dict[str, Any] | None:
+def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of an artifact's folder, or None where it is missing, cut short or not ours."""
     try:
         manifest = read_json(folder / "manifest.json")

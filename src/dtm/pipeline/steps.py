@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dtm.foundations.errors import ResourceError
+from dtm.foundations.errors import ResourceError, StoreError
 from dtm.foundations.files import read_json, write_json
 from dtm.foundations.launch import Job, Launcher
 from dtm.foundations.models import free_bytes
 from dtm.foundations.store import Artifact, Claim, Step, Store, text_digest
+from dtm.pipeline import away
 from dtm.pipeline.display import Display
 from dtm.pipeline.estimates import peak_disk
 from dtm.pipeline.streaming import Streaming
@@ -183,7 +184,8 @@ class Steps:
                     continue
                 claim.empty()
                 streaming.restore(claim)
-                job = Job(work.label, work.function, work.arguments(claim), str(claim.job_lock), work.spread)
+                job = Job(work.label, work.function, work.arguments(claim), str(claim.job_lock), work.spread,
+                          away.ticket(self.store, work.step))  # fmt: skip
                 keys[id(job)] = key
                 jobs.append(job)
                 self.display.queue(work.label, work.what)
@@ -197,7 +199,7 @@ class Steps:
             def on_done(job: Job, result: dict[str, Any]) -> None:
                 key = keys[id(job)]
                 work = missing[key]
-                done[key] = claims[key].publish(result)
+                done[key] = _published(claims[key], result)
                 why, seconds = self.why(work.label, work.step), time.monotonic() - started[key]
                 self._done(work.label, work.what, done[key], reused=False, why=why, seconds=seconds)
 
@@ -245,6 +247,16 @@ class Steps:
             return read_json(self.folder / name)
         except (OSError, ValueError):
             return default
+
+
+def _published(claim: Claim, result: Mapping[str, Any]) -> Artifact:
+    """The artifact of a job that has ended, published here or by its worker."""
+    if not away.is_published(result):
+        return claim.publish(result)
+    if (artifact := claim.adopt()) is None:
+        raise StoreError(f"{claim.step.name} was published, and is not there, or damaged", where=claim.store.root,
+                         mend="The same command does it again")  # fmt: skip
+    return artifact
 
 
 def _pending(step: Step, facts: Mapping[str, Any]) -> Artifact:

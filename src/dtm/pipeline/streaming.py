@@ -19,7 +19,7 @@ from dtm.foundations.store import Claim, Store
 from dtm.pipeline.background import Background
 from dtm.train.checkpoints import PLAN, POINTS, STAMP, latest, step_of
 
-EVERY = 0.5  # seconds between two looks at the folders of checkpoints
+EVERY = 0.2  # seconds between two looks at the folders of checkpoints
 
 
 class Streaming:
@@ -54,6 +54,7 @@ class Streaming:
             remote.get((name, partial / name) for name in names)
             for name, path in walk(partial):
                 link(path, claim.scratch / name)
+            self._sent[claim.step.key] = wanted
         except FileNotFoundError:  # another driver published, or sent a newer one, meanwhile
             shutil.rmtree(claim.scratch / newest, ignore_errors=True)
         finally:

@@ -224,7 +224,8 @@ class Places:
             "processes": self.share.processes, "threads": self.share.threads, "cpu": self.share.gpus == 0,
             "accelerate": self.share.accelerate and dict(self.share.accelerate),
         } if job.spread and is_gang(self.share) else None  # fmt: skip
-        return {"function": job.function, "arguments": job.arguments, "lock": job.lock, "gang": spread}
+        return {"function": job.function, "arguments": job.arguments, "lock": job.lock, "gang": spread,
+                "away": job.away and dict(job.away)}  # fmt: skip
 
     def _place(self, slot: int) -> Place:
         """The slot's place, opened if there is none."""
