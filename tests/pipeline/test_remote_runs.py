@@ -92,42 +92,32 @@ def events(url):
     return [json.loads(line) for line in log]
 
 
-def test_a_run_on_s3_has_the_same_bytes_and_another_machine_does_nothing_again(
+def test_a_run_killed_in_training_goes_on_elsewhere_and_a_third_machine_does_nothing_again(
     local, inputs, tmp_path, elsewhere, nodes
 ):
     url, (options, cache) = "s3://ready/runs/first", nodes
     file = write_run(inputs, tmp_path, TINY + f"output_dir: {url}\n")
+    store = Remote.open("s3://ready/runs/.dtm-store")
+    killed = dtm("run", file, fault="dtm.pipeline.streaming:Streaming._upload:2")
+    assert killed.returncode == -9, killed.stderr
+    sent = {name.split("/")[1] for name in store.walk("work")}
+
+    elsewhere("second")
     run(file, **options)
-    assert shown(url, tmp_path) == local
-    assert not Remote.open("s3://ready/runs/.dtm-store/work").walk()  # checkpoints go with their training
+    resumed = [f"checkpoint-{event['at']}" for event in events(url) if event["event"] == "resuming"]
+    assert resumed
+    assert resumed[0] in sent
+    assert content(cached(url)) == shown(url, tmp_path) == local
+    assert not store.walk("work")  # checkpoints go with their training
     there = {json.loads(path.read_text())["step"] for path in cache.rglob("objects/*/manifest.json")}
     assert {"prepare_base", "disperse", "train"} <= there  # the worker fetched two and made the third
     log = Remote.open(url).read("log.jsonl")
 
-    elsewhere("second")
+    elsewhere("third")
     results = run(file, **options)
     assert {stage["name"] for stage in results["stages"] if not stage["reused"]} == set()
     assert content(cached(url)) == local
     assert Remote.open(url).read("log.jsonl").startswith(log)
-
-
-def test_a_run_killed_in_training_goes_on_elsewhere_from_the_checkpoint_at_the_url(
-    local, inputs, tmp_path, elsewhere, nodes
-):
-    url = "s3://ready/killed/first"
-    file = write_run(inputs, tmp_path, TINY + f"output_dir: {url}\n")
-    killed = dtm("run", file, fault="dtm.pipeline.streaming:Streaming._upload:2")
-    assert killed.returncode == -9, killed.stderr
-    store = Remote.open("s3://ready/killed/.dtm-store")
-    sent = {name.split("/")[1] for name in store.walk("work")}
-    elsewhere("second")
-    run(file, **nodes[0])
-    resumed = [f"checkpoint-{event['at']}" for event in events(url) if event["event"] == "resuming"]
-    assert resumed
-    assert resumed[0] in sent
-    assert content(cached(url)) == local
-    assert shown(url, tmp_path) == local
-    assert not store.walk("work")
 
 
 @pytest.mark.parametrize(("url", "says"), [

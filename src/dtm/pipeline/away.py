@@ -1,4 +1,4 @@
-"""A step's job on a machine without the driver's disk: what it reads comes from the store's URL, what it makes goes there.
+"""A step's job on a machine without the driver's disk: what it reads comes from the store's URL, and goes back there.
 
 The worker publishes the step in a cache of its own, files first and manifest last, and the driver then finds it as it
 finds what any other machine has made. Checkpoints stream from there as well.

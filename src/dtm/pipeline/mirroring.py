@@ -29,7 +29,7 @@ INDEX = ".dtm-files.json"  # at the URL: sha256 of the files that are not live, 
 PUSHED = ".pushed.json"  # in the cache: sha256 of live files as this machine uploaded them last
 LIVE = frozenset({".yaml", ".json", ".log", ".txt", ".csv"})
 LARGEST = 4 << 20  # bytes up to which a live file is uploaded again and again
-MODELS = ("merged/", "submodels/", "baselines/", "checkpoints/")
+MODELS = frozenset({"merged", "submodels", "baselines", "checkpoints"})  # folders of them
 REGISTRY = "runs"  # of a remote store
 MADE_BY_US = ("run.yaml", "study.yaml")
 
@@ -192,7 +192,7 @@ def here(place: Path | str, *, live: bool = False) -> Path:
         raise MissingInput(
             "there is no run.yaml, so no run was here", where=place, mend="`dtm run FILE` makes it"
         )
-    mirror.fetch(lambda name: not live and not name.startswith(MODELS))
+    mirror.fetch(lambda name: not live and not MODELS.intersection(name.split("/")))
     return mirror.folder
 
 
