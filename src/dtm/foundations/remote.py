@@ -197,7 +197,10 @@ class Remote:
         _side_by_side(one, files)
 
     def walk(self, name: str = "") -> dict[str, dict[str, Any]]:
-        """Every file below a folder of it, by relative name: size in bytes, and `modified`, seconds since 1970."""
+        """Every file below a folder of it, by relative name: size in bytes, and `modified`, seconds since 1970.
+
+        Names that would lead out of a folder here are left out: an object may be called `../x`.
+        """
         top = self.path(name) if name else self.root
 
         def call() -> dict[str, Any]:
@@ -206,9 +209,10 @@ class Remote:
         found = self._try(call)
         prefix = top.rstrip("/") + "/"
         return {
-            path[len(prefix):]: {"size": info["size"] or 0, "modified": _modified(info)}
-            for path, info in sorted(found.items()) if path.startswith(prefix)
-        }  # fmt: skip
+            path[len(prefix) :]: {"size": info["size"] or 0, "modified": _modified(info)}
+            for path, info in sorted(found.items())
+            if path.startswith(prefix) and ".." not in path.split("/")
+        }
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove files; those that are gone already are fine."""

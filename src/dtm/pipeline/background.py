@@ -5,11 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from dtm.foundations.errors import DtmError
-
 
 class Background:
-    """Calls `work` every so many seconds in a thread; an error of a user's kind is told, and tried again later."""
+    """Calls `work` every so many seconds in a thread; an error is told, and it is tried again later."""
 
     def __init__(self, work: Callable[[], None], every: float, tell: Callable[[str], None]) -> None:
         self.work, self.every, self.tell = work, every, tell
@@ -30,5 +28,5 @@ class Background:
     def _once(self) -> None:
         try:
             self.work()
-        except (DtmError, OSError) as error:
+        except Exception as error:  # the run does not depend on it
             self.tell(f"not uploaded for now: {error}")

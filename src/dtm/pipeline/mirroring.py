@@ -107,9 +107,8 @@ class RunMirror:
             for name, path in walk(self.folder):
                 with suppress(FileNotFoundError):  # files come and go meanwhile
                     stat = path.stat()
-                    if _goes_live(name, path) and (now := (stat.st_size, stat.st_mtime_ns)) != self._seen.get(
-                        name
-                    ):
+                    now = stat.st_size, stat.st_mtime_ns
+                    if _goes_live(name, path) and now != self._seen.get(name):
                         self._push_one(name, path.read_bytes())
                         self._seen[name] = now
 
@@ -150,11 +149,9 @@ class RunMirror:
 
     def _stored(self) -> dict[str, str]:
         """Full remote paths by sha256, of files of the run's artifacts, where store and folder are on one server."""
-        if (
-            self.store is None
-            or self.remote is None
-            or self.store.remote.filesystem is not self.remote.filesystem
-        ):
+        if self.store is None or self.remote is None:
+            return {}
+        if self.store.remote.filesystem is not self.remote.filesystem:
             return {}
         found: dict[str, str] = {}
         for key in _json(self.folder / "keys.json", []):

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from dtm.foundations.errors import DtmError
-from dtm.foundations.files import link, link_tree, walk
+from dtm.foundations.files import link, link_tree, read_json, walk
 from dtm.foundations.mirror import MirroredStore
 from dtm.foundations.store import Claim, Store
 from dtm.pipeline.background import Background
-from dtm.train.checkpoints import PLAN, POINTS, STAMP, latest, step_of
+from dtm.train.checkpoints import PLAN, POINTS, STAMP, is_whole, latest, step_of
 
 EVERY = 0.2  # seconds between two looks at the folders of checkpoints
 
@@ -52,11 +52,15 @@ class Streaming:
         partial = claim.work / f"fetching-{os.getpid()}"
         try:
             remote.get((name, partial / name) for name in names)
+            if not all(is_whole(partial / folder) for folder in wanted):
+                self.store.tell(f"  {newest} of {remote.url} is damaged: the training begins again")
+                remote.remove(names)
+                return
             for name, path in walk(partial):
                 link(path, claim.scratch / name)
             self._sent[claim.step.key] = wanted
         except FileNotFoundError:  # another driver published, or sent a newer one, meanwhile
-            shutil.rmtree(claim.scratch / newest, ignore_errors=True)
+            return
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
@@ -110,9 +114,11 @@ class Streaming:
         """Upload what the folder holds now, its stamp last; the trainer may drop the folder meanwhile."""
         try:
             link_tree(folder, snapshot)
-            files = [(path, f"{name}/{file}") for file, path in walk(snapshot)]
-            remote.put(one for one in files if one[0].name != STAMP)
-            remote.put(one for one in files if one[0].name == STAMP)
+            files = {file: path for file, path in walk(snapshot) if file != STAMP}
+            if files.keys() != read_json(snapshot / STAMP).keys():
+                raise FileNotFoundError(folder)
+            remote.put((path, f"{name}/{file}") for file, path in files.items())
+            remote.put([(snapshot / STAMP, f"{name}/{STAMP}")])
         finally:
             shutil.rmtree(snapshot, ignore_errors=True)
 
