@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from dtm.foundations.errors import ConfigError, DtmError, several
 from dtm.foundations.llm.settings import LLM
-from dtm.foundations.remote import cached, check_url, is_url, parent
+from dtm.foundations.urls import cached, check_url, is_url, parent
 from dtm.foundations.yaml import Document, assign, load
 from dtm.sections import Augment, Named, Pair, Prefer, Sample, Section
 

@@ -12,8 +12,9 @@ import pytest
 from dtm.foundations.errors import ConfigError, DtmError, MissingInput, StoreError
 from dtm.foundations.files import sha256, walk
 from dtm.foundations.mirror import MirroredStore, open_store
-from dtm.foundations.remote import Remote, cached, check_url, is_url, parent
+from dtm.foundations.remote import Remote
 from dtm.foundations.store import Step, Store
+from dtm.foundations.urls import cached, check_url, is_url, parent
 
 STEP = Step("train", {"r": 16}, {"base": "f" * 64}, 7, {"threads": 2})
 URL = "memory://bucket/store"

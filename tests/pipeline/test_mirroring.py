@@ -10,8 +10,9 @@ import pytest
 from dtm.foundations.errors import MissingInput, StoreError
 from dtm.foundations.launch.worker import answer
 from dtm.foundations.mirror import MirroredStore
-from dtm.foundations.remote import Remote, cached
+from dtm.foundations.remote import Remote
 from dtm.foundations.store import Step, Store
+from dtm.foundations.urls import cached
 from dtm.pipeline import away, collect_remote
 from dtm.pipeline.collect import collect
 from dtm.pipeline.mirroring import RunMirror, give_back, here

@@ -9,7 +9,8 @@ import pytest
 from dtm.foundations.errors import DtmError
 from dtm.foundations.files import sha256, walk
 from dtm.foundations.launch import Job, LocalLauncher
-from dtm.foundations.remote import Remote, cached
+from dtm.foundations.remote import Remote
+from dtm.foundations.urls import cached
 from dtm.pipeline import run
 from tests import s3_server
 from tests.pipeline.conftest import EXEMPT, RUN, dtm, write_run

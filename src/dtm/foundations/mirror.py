@@ -22,8 +22,9 @@ from typing import Any
 
 from dtm.foundations.errors import ResourceError, StoreError
 from dtm.foundations.files import sha256, write_json
-from dtm.foundations.remote import Remote, cached
+from dtm.foundations.remote import Remote
 from dtm.foundations.store import Artifact, Step, Store, is_manifest, read_manifest
+from dtm.foundations.urls import cached, is_url
 
 UPLOAD = "upload"  # in a remote manifest: the folder of its files
 GROSS = 100e6  # bytes from which moving an artifact is told
@@ -160,8 +161,6 @@ class MirroredStore(Store):
 
 def open_store(place: Path | str, *, where: object = None) -> Store:
     """The store in a folder or at a URL."""
-    from dtm.foundations.remote import is_url
-
     return MirroredStore(str(place), where=where) if is_url(place) else Store(place)
 
 

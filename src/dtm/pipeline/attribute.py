@@ -10,11 +10,11 @@ from typing import Any
 from dtm.foundations.errors import ConfigError, StoreError
 from dtm.foundations.files import read_json, write_json
 from dtm.foundations.mirror import open_store
-from dtm.foundations.remote import is_url
 from dtm.foundations.seeds import derive
 from dtm.foundations.statistics import bootstrap_ratio
 from dtm.foundations.store import Artifact, Claim, Step
 from dtm.foundations.types import Model
+from dtm.foundations.urls import is_url
 from dtm.pipeline import weighing
 from dtm.pipeline.checks import check
 from dtm.pipeline.display import Display

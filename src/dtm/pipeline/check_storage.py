@@ -6,7 +6,8 @@ from pathlib import Path
 
 from dtm.config import RunFile
 from dtm.foundations.errors import ConfigError
-from dtm.foundations.remote import Remote, is_url
+from dtm.foundations.remote import Remote
+from dtm.foundations.urls import is_url
 from dtm.pipeline.mirroring import RunMirror, is_run
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from dtm.foundations.errors import MissingInput
 from dtm.foundations.files import walk
-from dtm.foundations.remote import is_url
 from dtm.foundations.store import Store
+from dtm.foundations.urls import is_url
 from dtm.pipeline.collect_remote import collect_remote
 from dtm.pipeline.display import size
 from dtm.pipeline.folder import named_keys

@@ -11,7 +11,8 @@ from typing import Any
 
 from dtm.foundations.errors import MissingInput
 from dtm.foundations.mirror import UPLOAD
-from dtm.foundations.remote import Remote, is_url
+from dtm.foundations.remote import Remote
+from dtm.foundations.urls import is_url
 from dtm.pipeline.display import size
 from dtm.pipeline.mirroring import REGISTRY, is_run
 

@@ -15,9 +15,9 @@ from dtm.foundations.errors import ConfigError, DataError, MissingInput
 from dtm.foundations.files import read_json, write_text
 from dtm.foundations.launch import Launcher
 from dtm.foundations.mirror import open_store
-from dtm.foundations.remote import is_url
 from dtm.foundations.store import Step
 from dtm.foundations.types import Examples
+from dtm.foundations.urls import is_url
 from dtm.foundations.yaml import Document, assign
 from dtm.pipeline.checks import check
 from dtm.pipeline.flow import run

@@ -10,8 +10,8 @@ from typing import Any
 
 from dtm.config import RunFile
 from dtm.foundations.errors import ConfigError, MissingInput
-from dtm.foundations.remote import is_url
 from dtm.foundations.types import Examples
+from dtm.foundations.urls import is_url
 from dtm.pipeline.mirroring import here
 from dtm.pipeline.sharing import ALL
 

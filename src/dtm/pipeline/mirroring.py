@@ -20,8 +20,9 @@ from dtm.config import RunFile
 from dtm.foundations.errors import MissingInput, StoreError
 from dtm.foundations.files import read_json, sha256, walk, write_json
 from dtm.foundations.mirror import MirroredStore
-from dtm.foundations.remote import Remote, cached, is_url
+from dtm.foundations.remote import Remote
 from dtm.foundations.store import Store
+from dtm.foundations.urls import cached, is_url
 from dtm.pipeline.background import Background
 
 EVERY = 5.0  # seconds between two uploads of what changed

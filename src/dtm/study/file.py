@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, field_validator
 from dtm.config import Section, folder_of, store_of, url_of, validate
 from dtm.foundations.errors import ConfigError, DtmError, several
 from dtm.foundations.registry import unknown
-from dtm.foundations.remote import check_url, is_url
+from dtm.foundations.urls import check_url, is_url
 from dtm.foundations.yaml import Document, assign, load
 
 NAME = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
