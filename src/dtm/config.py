@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from dtm.foundations.errors import ConfigError, DtmError, several
 from dtm.foundations.llm.settings import LLM
 from dtm.foundations.yaml import Document, assign, load
-from dtm.sections import Augment, Named, Pair, Prefer, Sample, Section
+from dtm.sections import Augment, Named, Pair, Prefer, Regularise, Sample, Section
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
@@ -87,6 +87,7 @@ class Train(Section):
     lora: dict[str, Any] | None = None
     args: dict[str, Any] = {}
     same_adapter_init: bool = True
+    regularise: Regularise | None = None
 
     def but(self, **args: Any) -> Train:
         """The same with other settings of SFTConfig."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,6 +22,23 @@ class Named(Section):
     @property
     def own(self) -> dict[str, Any]:
         return dict(self.model_extra or {})
+
+
+class Fisher(Section):
+    """Of the base, for methods that need it: on so many `rows` of `data` (entries as of the run file's), by default of
+    those that are trained on; with labels that the base itself draws, or with those that are given.
+    """
+
+    rows: int = Field(default=64, ge=1)
+    labels: Literal["drawn", "given"] = "drawn"
+    data: list[dict[str, Any]] | None = Field(default=None, min_length=1)
+
+
+class Regularise(Named):
+    """What holds a training near the model that it starts from."""
+
+    method: str = "l2_to_base"
+    fisher: Fisher | None = None
 
 
 class Augment(Named):

@@ -29,6 +29,7 @@ from dtm.pipeline.ids import removed_of
 from dtm.pipeline.kept import Kept, kept_of, settled
 from dtm.pipeline.launching import Placement, check_launch
 from dtm.pipeline.proposal import check_auto
+from dtm.pipeline.regularising import check_regularise
 from dtm.train import Settings, check_settings
 
 ENTRY = re.compile(r"data\[(\d+)\](.*)")
@@ -108,9 +109,13 @@ def check(file: RunFile) -> Checked:
     attempt(lambda: check_search(file, dev or [], chosen or []))
     compared = attempt(lambda: compared_tasks(file, chosen))
     train, wrong = check_settings(
-        config.train.args, config.train.lora, config.train.same_adapter_init, file.where
+        config.train.args,
+        config.train.lora,
+        config.train.same_adapter_init,
+        file.where,
+        config.train.regularise,
     )
-    errors += wrong
+    errors += wrong + check_regularise(file, train.regularise)
     launch = attempt(lambda: check_launch(file, train))
     augment = attempt(lambda: _bind("augment", config.augment, file))
     attempt(lambda: _check_augment(file, augment, sources))

@@ -291,7 +291,7 @@ class Run(RowVerbs, PreferenceVerbs):
 
     def _settings(self, section: Any) -> Settings:
         settings, errors = check_settings(
-            section.args, section.lora, section.same_adapter_init, self.checked.file.where
+            section.args, section.lora, section.same_adapter_init, self.checked.file.where, section.regularise
         )
         if errors:
             raise several(errors)

@@ -25,7 +25,8 @@ def train(job: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> di
 
     `job` holds: name, base (folder), base_name, examples (Arrow file with TOKENS), output, scratch,
     args (SFTConfig's), lora (LoraConfig's or null), model (from_pretrained's), seed, adapter_seed,
-    threads, device, processes, `probe`, a number of steps after which to stop (0: none), and `checkpoints`: shares of
+    threads, device, processes, `regularise`, null or {method, settings, statistic (a folder, or null)},
+    `probe`, a number of steps after which to stop (0: none), and `checkpoints`: shares of
     the optimizer steps (`3/10`) at which the model is kept as well, in `checkpoints/STEP/`. Returns steps,
     tokens (that carried loss), input_tokens, and checkpoints: {share: {step, share, steps, tokens}}.
     Resumes from the last whole checkpoint in scratch. In a gang all processes call it, and the first one writes.
@@ -118,10 +119,14 @@ def _trainer(job: dict[str, Any], data: Any, progress: Callable[[dict[str, Any]]
     PartialState().wait_for_everyone()
     saver = Saver(job, tokenizer, model)
     watch = Watch(job["name"], progress, stamp, stop_after=job.get("probe", 0))
-    saver.trainer = SFTTrainer(
-        model=model, args=config, train_dataset=data, processing_class=tokenizer,
-        callbacks=[KeepPoints(job, saver), watch],
-    )  # fmt: skip
+    options = {"model": model, "args": config, "train_dataset": data, "processing_class": tokenizer,
+               "callbacks": [KeepPoints(job, saver), watch]}  # fmt: skip
+    if job.get("regularise"):
+        from dtm.train.regularise.trainer import Regularised
+
+        saver.trainer = Regularised(job, **options)
+    else:
+        saver.trainer = SFTTrainer(**options)
     return saver.trainer, saver
 
 
@@ -162,7 +167,7 @@ def _kept_points(job: dict[str, Any], steps: int, tokens: float) -> dict[str, di
 
 def _point(entry: dict[str, Any], trained: int) -> dict[str, Any]:
     """One point of the loss curve; tokens that carried loss so far (trl's own count restarts on resume)."""
-    names = ("step", "epoch", "loss", "learning_rate", "grad_norm")
+    names = ("step", "epoch", "loss", "penalty", "learning_rate", "grad_norm")
     return {
         **{name: entry[name] for name in names if name in entry},
         "tokens": round(trained * entry["epoch"]),
