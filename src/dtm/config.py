@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from dtm.foundations.errors import ConfigError, DtmError, several
 from dtm.foundations.llm.settings import LLM
 from dtm.foundations.yaml import Document, assign, load
-from dtm.sections import Augment, Named, Pair, Prefer, Regularise, Sample, Section
+from dtm.sections import Augment, Curate, Named, Pair, Prefer, Regularise, Sample, Section
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
@@ -194,6 +194,7 @@ class Config(Section):
     decontaminate: Decontaminate | None = None
     remove: str | None = None
     dev: Dev = Dev()
+    curate: Curate | None = None
     augment: Augment = Augment()
     disperse: Disperse = Disperse()
     train: Train = Train()

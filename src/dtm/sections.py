@@ -41,6 +41,23 @@ class Regularise(Named):
     fisher: Fisher | None = None
 
 
+class Curate(Named):
+    """Which rows are trained on: a `fraction` or so many `rows` of `sources` (of all, if none is named).
+
+    `embedder`, `on`, `dimensions`: for methods that work on embeddings. `model`: what measures the rows where the
+    base should not.
+    """
+
+    method: str = "random"
+    fraction: float | None = Field(default=None, gt=0, le=1)
+    rows: int | None = Field(default=None, ge=1)
+    sources: list[str] = []
+    model: str | None = None
+    embedder: str | dict[str, Any] = "tfidf"
+    on: Literal["instruction", "response", "both"] = "both"
+    dimensions: int = Field(default=256, ge=2)
+
+
 class Augment(Named):
     """New rows made of rows, each in the family of the row that it was made of."""
 

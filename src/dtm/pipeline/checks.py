@@ -20,6 +20,7 @@ from dtm.foundations.errors import ConfigError, DtmError, MissingInput, several
 from dtm.foundations.models import Located, locate
 from dtm.foundations.registry import Bound, registry, unknown
 from dtm.pipeline import check_disperse
+from dtm.pipeline.check_curate import check_curate
 from dtm.pipeline.check_llm import check_llm
 from dtm.pipeline.check_preference import Preference, check_preferring
 from dtm.pipeline.check_recipe import check_recipes, check_sources
@@ -97,6 +98,7 @@ def check(file: RunFile) -> Checked:
     disperse = attempt(lambda: check_disperse.bind(config.disperse, _within(file, "disperse")))
     errors += check_disperse.check_disperse(file, disperse, [one.source for one in sources or ()], kept)
     errors += check_llm(file)
+    errors += check_curate(file, [one.source for one in sources or ()])
     errors += check_sources(file, recipes, [one.source for one in sources or ()])
     merge = attempt(lambda: _bind("merge", config.merge, file))
     errors += check_auto(file, merge)

@@ -67,7 +67,7 @@ class Regularised(SFTTrainer):
         return (loss + penalty) / count
 
     def _told(self, penalty: Any) -> None:
-        self._metrics["train" if self.model.training else "eval"]["penalty"].append(float(penalty.detach()))
+        self._metrics["train"]["penalty"].append(penalty.detach().item())
 
 
 class Base:
