@@ -82,12 +82,15 @@ class Disperse(Named):
 
 
 class Train(Section):
-    """`args`: trl's SFTConfig. `lora`: peft's LoraConfig; left out, all weights are trained."""
+    """`args`: trl's SFTConfig. `lora`: peft's LoraConfig; left out, all weights are trained. `dropout`: the model's own
+    rates, by its config's names.
+    """
 
     lora: dict[str, Any] | None = None
     args: dict[str, Any] = {}
     same_adapter_init: bool = True
     regularise: Regularise | None = None
+    dropout: dict[str, float] | None = None
 
     def but(self, **args: Any) -> Train:
         """The same with other settings of SFTConfig."""

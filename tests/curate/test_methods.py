@@ -30,7 +30,9 @@ GIVEN = {
 
 
 def examples(said=None, families=None):
-    said = said or [f"thing {number} is {' '.join(chance.Random(number).choices('abcdefgh', k=9))}" for number in range(N)]
+    said = said or [
+        f"thing {number} is {' '.join(chance.Random(number).choices('abcdefgh', k=9))}" for number in range(N)
+    ]
     rows = [
         {"id": f"r{number}", "source": "s", "parent": None, "family": families[number] if families else f"r{number}",
          "messages": [{"role": "user", "content": "Tell me."}, {"role": "assistant", "content": text}], "meta": "{}"}
@@ -59,7 +61,9 @@ def test_no_more_than_asked_a_reason_for_the_rest_and_the_same_again(name, count
     assert (choice.reason_N == "").tolist() == choice.kept_N.tolist()
     if count is not None:
         assert 1 <= choice.kept_N.sum() <= count
-        assert kept(choice) <= kept(choose(name, N)) or name == "perplexity"  # a larger choice holds the smaller
+        assert (
+            kept(choice) <= kept(choose(name, N)) or name == "perplexity"
+        )  # a larger choice holds the smaller
     again = choose(name, count)
     assert (again.kept_N == choice.kept_N).all()
     assert (again.reason_N == choice.reason_N).all()
@@ -103,14 +107,18 @@ def test_a_response_that_costs_nothing_has_no_ifd():
     assert np.isnan(choice.score_N[4])
 
 
-@pytest.mark.parametrize(("similarity", "least", "count"), [(0.5, None, 10), (0.9, 3.0, None), (0.4, 2.0, 30), (1.0, None, 5)])
+@pytest.mark.parametrize(
+    ("similarity", "least", "count"), [(0.5, None, 10), (0.9, 3.0, None), (0.4, 2.0, 30), (1.0, None, 5)]
+)
 def test_deita_goes_down_the_product_and_passes_over_what_is_alike(similarity, least, count):
     product = LOSS * ALONE
     taken = []
     for row in sorted(range(N), key=lambda row: -product[row]):
         if least is not None and product[row] < least:
             continue
-        if len(taken) != count and all(POINTS[row].astype(float) @ POINTS[one] <= similarity for one in taken):
+        if len(taken) != count and all(
+            POINTS[row].astype(float) @ POINTS[one] <= similarity for one in taken
+        ):
             taken.append(row)
     settings = {"similarity": similarity} | ({"least": least} if least else {})
     choice = choose("deita", count, **settings)
@@ -120,7 +128,9 @@ def test_deita_goes_down_the_product_and_passes_over_what_is_alike(similarity, l
 
 def test_deita_refuses_to_multiply_negative_scores():
     with pytest.raises(DataError, match="negative"):
-        registry("curate").bind("deita", {})(examples(), 5, 0, complexity=-LOSS, quality=ALONE, embedding=POINTS)
+        registry("curate").bind("deita", {})(
+            examples(), 5, 0, complexity=-LOSS, quality=ALONE, embedding=POINTS
+        )
 
 
 def test_k_center_takes_the_farthest_row_each_time():
@@ -139,14 +149,22 @@ def test_k_center_takes_the_farthest_row_each_time():
 
 def test_of_near_duplicates_the_first_stays_and_copies_with_it():
     same = "the quick brown fox jumps over the lazy dog by the river at noon today"
-    said = ["something else entirely that nobody said before now", same, f"{same} again", same, "one more thing to say here"]
+    said = [
+        "something else entirely that nobody said before now",
+        same,
+        f"{same} again",
+        same,
+        "one more thing to say here",
+    ]
     rows = examples(said, ["a", "b", "c", "b", "d"])
     choice = choose("near_duplicates", None, rows=rows, on="response")
     assert kept(choice) == {0, 1, 3, 4}
     assert choice.reason_N[2] == "nearly the same as another row (r1)"
 
 
-@pytest.mark.parametrize(("rows", "fraction", "count"), [(7, None, 7), (None, 0.25, 10), (None, 0.001, 1), (None, None, None)])
+@pytest.mark.parametrize(
+    ("rows", "fraction", "count"), [(7, None, 7), (None, 0.25, 10), (None, 0.001, 1), (None, None, None)]
+)
 def test_how_many_are_kept(rows, fraction, count):
     assert dtm.curate.count_of(rows, fraction, 40) == count
 

@@ -10,8 +10,11 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
+from dtm.foundations.errors import ConfigError, MethodError
+from dtm.foundations.models import load_model
 from dtm.foundations.types import Examples
-from dtm.train.sft import train
+from dtm.train.dropout import check_effect
+from dtm.train.sft import check, train
 
 LORA = {"r": 3, "lora_alpha": 12, "target_modules": ["q_proj", "down_proj"]}
 SGD = {"learning_rate": 0.05, "max_steps": 3, "per_device_train_batch_size": 6, "gradient_accumulation_steps": 2,
@@ -125,3 +128,47 @@ def test_three_steps_are_those_of_the_formula(exact, base, method, lora, tmp_pat
     curve = json.loads((Path(exact["output"]) / "training.json").read_text())["curve"]
     assert np.mean([point["penalty"] for point in curve]) == pytest.approx(mean, rel=1e-5)
     assert mean > 1e-4  # else the test would prove nothing
+
+
+def model_after(job):
+    train(job, silent)
+    return load_file(
+        Path(job["output"]) / ("adapter_model.safetensors" if job["lora"] else "model.safetensors")
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"args": {"neftune_noise_alpha": 5.0}}, {"args": {"weight_decay": 0.5}}, {"lora": {"lora_dropout": 0.3}},
+     {"dropout": {"attention_dropout": 0.3}}],
+    ids=["neftune", "weight decay", "dropout of the adapter", "dropout of attention"],
+)  # fmt: skip
+@pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
+def test_settings_of_trl_peft_and_the_model_reach_training(job, change, lora, tmp_path):
+    if lora is None and "lora" in change:
+        pytest.skip("there is no adapter")
+    results = []
+    for number, own in enumerate(({}, change, change)):
+        for place in ("output", "scratch"):
+            (tmp_path / f"{place}-{number}").mkdir()
+        one = {**job, "lora": lora and {**lora, **own.get("lora", {})}, "args": {**job["args"], **own.get("args", {})},
+               "dropout": own.get("dropout"), "output": str(tmp_path / f"output-{number}"),
+               "scratch": str(tmp_path / f"scratch-{number}")}  # fmt: skip
+        results.append(model_after(one))
+    plain, once, twice = results
+    assert any(not np.array_equal(plain[name], once[name]) for name in plain)
+    assert all(np.array_equal(once[name], twice[name]) for name in once)
+    if lora is None:
+        config = json.loads((tmp_path / "output-1" / "config.json").read_text())
+        assert config["attention_dropout"] == 0.0  # the setting was the training's, not the model's
+
+
+def test_dropout_that_a_model_lacks_or_ignores_is_an_error(job):
+    with pytest.raises(MethodError, match=r"resid_pdrop.*\n.*attention_dropout|attention_dropout"):
+        check({**job, "dropout": {"resid_pdrop": 0.1}}, silent)
+    model = load_model(Path(job["base"]), {"attention_dropout": 0.3}, device="cpu")
+    check_effect(model, {"attention_dropout": 0.3})
+    for layer in model.model.layers:
+        layer.self_attn.attention_dropout = 0.0
+    with pytest.raises(ConfigError, match="trains the same"):
+        check_effect(model, {"attention_dropout": 0.3})

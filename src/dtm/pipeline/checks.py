@@ -116,6 +116,7 @@ def check(file: RunFile) -> Checked:
         config.train.same_adapter_init,
         file.where,
         config.train.regularise,
+        config.train.dropout,
     )
     errors += wrong + check_regularise(file, train.regularise)
     launch = attempt(lambda: check_launch(file, train))

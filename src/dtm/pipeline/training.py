@@ -127,6 +127,7 @@ class Training:
             "model": dict(checked.config.model), "seed": self.seed, "adapter_seed": self.adapter_seed,
             "threads": checked.threads, "device": checked.device, "total_steps": self.needs["steps"],
             "checkpoints": list(self.points), "regularise": self._regulariser(),
+            "dropout": settings.dropout and dict(settings.dropout),
         }  # fmt: skip
 
     def _regulariser(self) -> dict[str, Any] | None:
@@ -211,5 +212,6 @@ def _check_values(run: Run, trainings: Sequence[Training]) -> None:
             continue
         seen.append(settings)
         arguments = {"args": dict(settings.args), "lora": settings.lora and dict(settings.lora), "seed": 0,
+                     "dropout": settings.dropout and dict(settings.dropout), "base": str(run.base().folder),
                      "device": run.checked.device, "scratch": str(scratch)}  # fmt: skip
         run.steps.launcher.map([Job("settings", CHECK, arguments)])

@@ -287,8 +287,9 @@ class Run(RowVerbs, PreferenceVerbs):
         return self.base()
 
     def _settings(self, section: Any) -> Settings:
+        where = self.checked.file.where
         settings, errors = check_settings(
-            section.args, section.lora, section.same_adapter_init, self.checked.file.where, section.regularise
+            section.args, section.lora, section.same_adapter_init, where, section.regularise, section.dropout
         )
         if errors:
             raise several(errors)
