@@ -15,6 +15,7 @@ from dtm.study.arms import Arms
 from dtm.study.checking import check
 from dtm.study.file import read
 from dtm.study.schema import StudyResults
+from tests.tiny import tiny_model
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 FIRST, MERGE, TESTBED, DISPERSE, LAUNCH = (
@@ -99,18 +100,25 @@ def checkout(tmp_path_factory):
     settings["shared"]["rows"] = 300
     (folder / "testbeds.json").write_text(json.dumps(settings), encoding="utf-8")
     load(folder / "testbeds.py").main(root / "build" / "study")
+    load(folder / "pretrain_text.py").main(root / "build" / "study", rows=40)
+    tiny_model(root / "build" / "study" / "small", hidden=16, template=False)
     return root
 
 
 @pytest.mark.slow
-def test_each_core_arm_of_the_testbed_runs_two_steps(checkout, monkeypatch):
+@pytest.mark.parametrize("name", ["core", "arms"])
+def test_each_arm_of_the_testbeds_first_studies_runs_two_steps(name, checkout, monkeypatch):
     monkeypatch.chdir(checkout)
     quick = ["run.train.args.max_steps=2", "run.evaluate.limit=2", "run.launch.threads=1", "seeds=[0]",
              "grid.over={train.args.learning_rate: [0.001]}"]  # fmt: skip
     quick += [f"run.dev.tasks.{one}.limit=2" for one in range(4)]
-    results = study(checkout / "benchmarks" / "testbed" / "core.yaml", quick, quiet=True)
+    file = checkout / "benchmarks" / "testbed" / f"{name}.yaml"
+    file.write_text(
+        file.read_text(encoding="utf-8").replace("rows: 300", "rows: 40").replace("rows: 600", "rows: 60")
+    )
+    results = study(file, quick, quiet=True)
     arms = {arm["name"]: arm for arm in results["arms"]}
-    assert set(arms) == {arm["name"] for arm in load_yaml(TESTBED / "core.yaml").values["arms"]}
+    assert set(arms) == {arm["name"] for arm in load_yaml(TESTBED / f"{name}.yaml").values["arms"]}
     assert {name: arm["failures"] for name, arm in arms.items() if arm["failures"]} == {}
     assert all(arm["scores"] and arm["steps"] >= 2 for arm in arms.values())
 

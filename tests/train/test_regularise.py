@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from dtm.foundations.errors import ConfigError, MethodError
+from dtm.foundations.errors import ConfigError, DtmError, MethodError
 from dtm.foundations.models import load_model
 from dtm.foundations.types import Examples
+from dtm.sections import Regularise
+from dtm.train import check_settings
 from dtm.train.dropout import check_effect
 from dtm.train.sft import check, train
 
@@ -172,3 +175,56 @@ def test_dropout_that_a_model_lacks_or_ignores_is_an_error(job):
         layer.self_attn.attention_dropout = 0.0
     with pytest.raises(ConfigError, match="trains the same"):
         check_effect(model, {"attention_dropout": 0.3})
+
+
+@pytest.mark.parametrize("method", ["l2_to_base", "ewc", "kl_to_base"])
+def test_a_training_that_goes_on_ends_in_the_same_bytes(job, base, method, tmp_path):
+    """With noise of every kind, from the checkpoint before the last."""
+    lora = None if method == "l2_to_base" else {**LORA, "lora_dropout": 0.2}
+    fisher_file(base, tmp_path / "fisher")
+    job |= {"lora": lora, "dropout": {"attention_dropout": 0.2}}
+    job["regularise"] = {"method": method, "settings": {"weight": 0.5}, "statistic": str(tmp_path / "fisher")}
+    job["args"] |= {"neftune_noise_alpha": 5.0}
+    expected = model_after(job)
+    last = max(Path(job["scratch"]).glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    shutil.rmtree(last)
+    messages = []
+    train(job, messages.append)
+    assert {"stage": "resuming", "step": 2} in messages
+    name = "adapter_model.safetensors" if lora else "model.safetensors"
+    found = load_file(Path(job["output"]) / name)
+    assert all(np.array_equal(expected[name], value) for name, value in found.items())
+    plain = {**job, "regularise": None, "scratch": str(tmp_path / "other")}
+    assert any(not np.array_equal(expected[name], value) for name, value in model_after(plain).items())
+
+
+def section(**values):
+    return Regularise(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "args", "lora", "said"),
+    [
+        ({"method": "ewk", "weight": 1.0}, {}, None, "Did you mean 'ewc'"),
+        ({"method": "ewc"}, {}, None, "needs `weight`"),
+        ({"method": "ewc", "weight": 0.0}, {}, None, "above 0"),
+        ({"method": "l2_to_base", "weight": 1.0, "strength": 2}, {}, None, "no setting of .* 'strength'"),
+        ({"method": "l2_to_base", "weight": 1.0, "fisher": {"rows": 4}}, {}, None, "reads no Fisher"),
+        ({"method": "ewc", "weight": 1.0}, {}, {"use_dora": True}, "s B A"),
+        ({"method": "l2_to_base", "weight": 1.0}, {}, {"bias": "all"}, "biases"),
+        ({"method": "kl_to_base", "weight": 1.0}, {"use_liger_kernel": True}, None, "from the logits"),
+    ],
+)
+def test_what_cannot_work_is_told_before_any_work(values, args, lora, said):
+    _, errors = check_settings(args, lora, True, lambda key: key, section(**values))
+    assert len(errors) == 1
+    with pytest.raises(DtmError, match=said):
+        raise errors[0]
+
+
+def test_only_a_regularised_training_has_it_in_its_key():
+    plain, _ = check_settings({}, None, True, str)
+    held, errors = check_settings({}, None, True, str, section(method="l2_to_base", weight=1))
+    assert not errors
+    assert "regularise" not in plain.keyed
+    assert held.keyed["regularise"] == {"method": "l2_to_base", "version": 1, "settings": {"weight": 1.0}}
