@@ -108,7 +108,7 @@ def test_another_number_measures_nothing_again_and_the_same_does_nothing(place):
 
 
 def test_a_plan_counts_rows_that_are_still_to_be_chosen(place):
-    out, curated = place
+    _, curated = place
     plan = curated("{method: perplexity, rows: 16, model: small}", dry_run=True, until="evaluate")
     planned = {row["step"]: row for row in plan["steps"]}
     assert planned["curate"]["rows"] == 16
