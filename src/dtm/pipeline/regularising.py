@@ -10,7 +10,7 @@ import dtm.data as data
 from dtm.config import RunFile
 from dtm.foundations.errors import ConfigError, DtmError
 from dtm.foundations.registry import Bound
-from dtm.foundations.seeds import derive, derive32
+from dtm.foundations.seeds import derive32
 from dtm.foundations.store import Artifact, Claim, Step
 from dtm.foundations.types import Model
 from dtm.pipeline import building
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dtm.pipeline.verbs import Run
 
 FISHER = "dtm.foundations.signals.fisher:fisher"
+SEED = derive32(0, "fisher of the base")  # one for all runs: what the base knows depends on none of them
 
 
 def check_regularise(file: RunFile, bound: Bound | None) -> list[DtmError]:
@@ -73,14 +74,13 @@ def _work(run: Run, fisher: Fisher, start: Model, rows: Rows) -> Work:
     options = {
         name: value for name, value in checked.config.model.items() if name not in ("dtype", "quantization")
     }
-    seed = derive32(run.seed, "fisher of the base")
     settings = {"rows": fisher.rows, "labels": fisher.labels, "model": options}
     inputs = {"model": start.digest, "examples": rows.digest}
-    step = Step("base_fisher", settings, inputs, seed, checked.numerics)
+    step = Step("base_fisher", settings, inputs, SEED, checked.numerics)
 
     def arguments(claim: Claim) -> dict[str, Any]:
         return {"model": str(start.folder), "adapter": None, "examples": str(rows.file), "rows": fisher.rows,
-                "labels": fisher.labels, "seed": seed, "options": options, "output": str(claim.output),
+                "labels": fisher.labels, "seed": SEED, "options": options, "output": str(claim.output),
                 "device": checked.device, "threads": checked.threads}  # fmt: skip
 
     used = min(fisher.rows, rows.count)
@@ -92,20 +92,19 @@ def _other_rows(run: Run, fisher: Fisher) -> Rows | None:
     sources = sources_of(run.checked.file, fisher)
     if not sources:
         return None
-    base, seed = run.base(), derive(run.seed, "fisher data")
-    digests = run.steps.store.digests
+    base, digests = run.base(), run.steps.store.digests
     prints = [source.fingerprint(digests) for source in sources]
     loaded = run.steps.make(
-        "fisher data", "reading it", Step("load", {"entries": prints}, seed=seed, version=2),
-        lambda claim: building.load(sources, seed, claim, run.progress("fisher data")),
+        "fisher data", "reading it", Step("load", {"entries": prints}, seed=SEED, version=2),
+        lambda claim: building.load(sources, SEED, claim, run.progress("fisher data")),
     )  # fmt: skip
     limit = run.checked.train.args["max_length"]
     settings = {"max_length": limit, "too_long": "truncate", "dev": 0.0}
     inputs = {"examples": loaded.manifest["files"]["examples.arrow"],
               "tokenizer": building.tokenizer_digest(base.folder, digests)}  # fmt: skip
     rendered: Artifact = run.steps.make(
-        "render fisher data", "to tokens", Step("render", settings, inputs, seed),
-        lambda claim: building.render(loaded.folder, base.folder, settings, seed, claim,
+        "render fisher data", "to tokens", Step("render", settings, inputs, SEED),
+        lambda claim: building.render(loaded.folder, base.folder, settings, SEED, claim,
                                       run.progress("render fisher data")),
     )  # fmt: skip
     return rows_of("fisher data", rendered, "train.arrow", rendered.facts["train"])
