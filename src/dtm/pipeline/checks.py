@@ -31,7 +31,7 @@ from dtm.pipeline.kept import Kept, kept_of, settled
 from dtm.pipeline.launching import Placement, check_launch
 from dtm.pipeline.proposal import check_auto
 from dtm.pipeline.regularising import check_regularise
-from dtm.train import Settings, check_settings
+from dtm.train import Settings, check_dropout, check_settings
 
 ENTRY = re.compile(r"data\[(\d+)\](.*)")
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
@@ -119,6 +119,10 @@ def check(file: RunFile) -> Checked:
         config.train.dropout,
     )
     errors += wrong + check_regularise(file, train.regularise)
+    if (
+        train.dropout and base is not None and base.kind == "folder"
+    ):  # of GGUF its config is known once it is read
+        attempt(lambda: check_dropout(base.path, train.dropout or {}, file.where))
     launch = attempt(lambda: check_launch(file, train))
     augment = attempt(lambda: _bind("augment", config.augment, file))
     attempt(lambda: _check_augment(file, augment, sources))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from dtm.pipeline.verbs import Run
 
 FISHER = "dtm.foundations.signals.fisher:fisher"
+ENTRY = re.compile(r"data\[(\d+)\](.*)")
 SEED = derive32(0, "fisher of the base")  # one for all runs: what the base knows depends on none of them
 
 
@@ -36,10 +38,8 @@ def check_regularise(file: RunFile, bound: Bound | None) -> list[DtmError]:
         sources_of(file, section.fisher)
     except DtmError as error:
         for part in getattr(error, "parts", [error]):
-            place = (part.where or "").replace("data[", "data.", 1).replace("]", "", 1)
-            part.where = file.where(
-                f"train.regularise.fisher.{place}" if place else "train.regularise.fisher"
-            )
+            if found := ENTRY.match(part.where or ""):
+                part.where = file.where(f"train.regularise.fisher.data.{found[1]}{found[2]}")
         errors.append(error)
     if file.config.launch.accelerate_config:
         errors.append(ConfigError(

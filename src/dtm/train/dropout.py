@@ -27,15 +27,15 @@ def check_rates(dropout: Mapping[str, Any] | None, where: Any) -> list[DtmError]
     ]  # fmt: skip
 
 
-def check_dropout(base: Path, dropout: Mapping[str, float]) -> None:
-    """Raise where the base's config has no such rate."""
+def check_dropout(base: Path, dropout: Mapping[str, float], where: Any = str) -> None:
+    """Raise where the base's config has no such rate; `where(key)` locates a key."""
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(base, local_files_only=True)
     known = [name for name, value in config.to_dict().items() if name.endswith(MARKS) and is_number(value)]
     for name in dropout:
         if name not in known:
-            raise unknown("dropout of this model's config", name, known, where=f"{WHERE}.{name}")
+            raise unknown("dropout of this model's config", name, known, where=where(f"{WHERE}.{name}"))
 
 
 def check_effect(model: Any, dropout: Mapping[str, float]) -> None:

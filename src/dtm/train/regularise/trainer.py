@@ -67,7 +67,8 @@ class Regularised(SFTTrainer):
         return (loss + penalty) / count
 
     def _told(self, penalty: Any) -> None:
-        self._metrics["train"]["penalty"].append(penalty.detach().item())
+        mean = self.accelerator.gather(penalty.detach().reshape(1)).mean()  # over the processes
+        self._metrics["train"]["penalty"].append(mean.item())
 
 
 class Base:
