@@ -197,8 +197,10 @@ def test_pre_training_text_is_replayed_with_loss_on_all_of_it(inputs, tmp_path, 
     text = PLAIN.replace("disperse: {k: 2}", "disperse: {k: 2, replay: {sources: [text]}}").replace(
         "  - {path: colours.jsonl, source: colours}", "  - {path: text.jsonl, source: text, format: text}"
     )
-    run(write_run(inputs, tmp_path, text), until="disperse", **warm)
-    for path in (tmp_path / "run" / "portions").glob("portion-*.arrow"):
+    run(write_run(inputs, tmp_path, text), [f"output_dir={tmp_path / 'run'}"], until="disperse", **warm)
+    portions = list((tmp_path / "run" / "portions").glob("portion-*.arrow"))
+    assert len(portions) == 2
+    for path in portions:
         rows = Examples.open(path)
         replayed = [row for row in rows.rows() if row["source"] == "text"]
         assert len(replayed) > 30
