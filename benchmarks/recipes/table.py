@@ -8,7 +8,11 @@ from typing import Any
 
 HERE = Path(__file__).parent
 MARKS = {"better": " ▲", "worse": " ▼", "screened": " ·"}
+MEANS = ("gains", "costs")
 STUDIES = ("phased", "dual", "self_refine", "demorecon")
+AGAIN = {
+    "phased_321": "phased"
+}  # `dtm study phased.yaml -s against=phased-3-2-1`: the same runs, compared with another arm
 
 Results = dict[str, Any]
 
@@ -30,7 +34,7 @@ def tables(results: Results) -> list[str]:
 
 def table(results: Results) -> str:
     """One row an arm: its rate if it was chosen, steps and tokens of all its trainings, and scores in percent."""
-    groups = [one["group"] for one in results["benchmarks"]]
+    groups = groups_of(results)
     tuned = bool(_tuned(results))
     head = ["arm", "seeds", *(["rate"] if tuned else []), "steps", "tokens", *groups]
     rows = [["base", "", *([""] if tuned else []), "0", "0", *_percent(results["base"]["scores"], groups)]]
@@ -45,7 +49,7 @@ def table(results: Results) -> str:
 
 def differences(results: Results) -> str:
     """One row an arm: its scores minus those of the arm that all are compared with, in points, with 95 % intervals."""
-    groups = [one["group"] for one in results["benchmarks"]]
+    groups = groups_of(results)
     against = results["against"]
     rows = [
         [arm["name"], *(_difference(results, arm["name"], against, one) for one in groups)]
@@ -67,6 +71,15 @@ def grid(results: Results) -> str:
             cells.append(f"**{text}**" if place == arm["grid"]["chosen"] else text)
         rows.append([arm["name"], *cells])
     return _markdown(["dev, by rate", *(f"{rate:g}" for rate in rates)], rows)
+
+
+def groups_of(results: Results) -> list[str]:
+    """The tasks, and the means of those that the study's question is about."""
+    scored = [row["group"] for row in results["base"]["scores"]]
+    return [
+        *(one["task"] for one in results["benchmarks"] if one["task"]),
+        *(one for one in MEANS if one in scored),
+    ]
 
 
 def _tuned(results: Results) -> list[dict[str, Any]]:
@@ -95,3 +108,5 @@ def _markdown(head: list[str], rows: list[list[str]]) -> str:
 if __name__ == "__main__":
     for study in done():
         print(f"## {study}\n\n" + "\n".join(tables(read(study))))
+    for name in AGAIN:
+        print(f"## {name}\n\n{differences(read(name))}")

@@ -141,7 +141,16 @@ class Claim:
         self.store.digests.remember({target / name: digest for name, digest in files.items()})
         shutil.rmtree(self.work, ignore_errors=True)
         self.artifact = Artifact(self.step.key, target, manifest)
+        self.store.published(self.artifact)
         self.release()
+        return self.artifact
+
+    def adopt(self) -> Artifact | None:
+        """Take what another machine published meanwhile, if it did, and free the scratch."""
+        self.artifact = self.store.find(self.step)
+        if self.artifact is not None:
+            shutil.rmtree(self.work, ignore_errors=True)
+            self.release()
         return self.artifact
 
     def release(self) -> None:
@@ -179,13 +188,20 @@ class Store:
             inode = folder.stat().st_ino
         except FileNotFoundError:
             return None
-        manifest = _manifest(folder)
+        manifest = read_manifest(folder)
         artifact = None if manifest is None else Artifact(step.key, folder, manifest)
         if artifact is None or not self.intact(artifact):
             self._put_aside(folder, inode)
             return None
         self._sweep(step.key)
         return artifact
+
+    def peek(self, step: Step) -> Artifact | None:
+        """What `find` would give, for a plan: its manifest is true, its files need not be here."""
+        return self.find(step)
+
+    def published(self, artifact: Artifact) -> None:
+        """Called with each new artifact, its key still held."""
 
     def intact(self, artifact: Artifact) -> bool:
         """Whether all files are there with the recorded size and sha256 (cached by stat)."""
@@ -229,7 +245,7 @@ class Store:
     def artifacts(self) -> Iterator[Artifact]:
         """All whose manifest can be read; whether their files are true, `intact` tells."""
         for folder in sorted((self.root / "objects").iterdir()):
-            if (manifest := _manifest(folder)) is not None:
+            if (manifest := read_manifest(folder)) is not None:
                 yield Artifact(folder.name, folder, manifest)
 
     def remove(self, keys: set[str]) -> int:
@@ -308,14 +324,18 @@ _KEYS = frozenset(
 )
 
 
-def _manifest(folder: Path) -> dict[str, Any] | None:
+def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of an artifact's folder, or None where it is missing, cut short or not ours."""
     try:
         manifest = read_json(folder / "manifest.json")
     except (OSError, ValueError):
         return None
-    whole = isinstance(manifest, dict) and manifest.keys() >= _KEYS and manifest.get("key") == folder.name
-    return manifest if whole else None
+    return manifest if is_manifest(manifest, folder.name) else None
+
+
+def is_manifest(value: Any, key: str) -> bool:
+    """Whether it is the manifest of that key, whole."""
+    return isinstance(value, dict) and value.keys() >= _KEYS and value.get("key") == key
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

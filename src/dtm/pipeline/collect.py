@@ -7,12 +7,17 @@ from pathlib import Path
 from dtm.foundations.errors import MissingInput
 from dtm.foundations.files import walk
 from dtm.foundations.store import Store
+from dtm.foundations.urls import is_url
+from dtm.pipeline.collect_remote import collect_remote
 from dtm.pipeline.display import size
 from dtm.pipeline.folder import named_keys
 
 
-def collect(root: Path, *, dry_run: bool) -> str:
+def collect(place: Path | str, *, dry_run: bool) -> str:
     """Remove artifacts and unfinished work that no run folder names and nobody holds; says what was freed."""
+    if is_url(place):
+        return collect_remote(str(place), dry_run=dry_run)
+    root = Path(place).expanduser()
     if not (root / "objects").is_dir():
         raise MissingInput(
             "there is no store", where=root, mend="It stands beside the run folders: .dtm-store"

@@ -10,17 +10,19 @@ from typing import Any
 from dtm.config import RunFile, read
 from dtm.foundations.files import write_json
 from dtm.foundations.launch import Launcher
-from dtm.foundations.store import Store
+from dtm.foundations.mirror import open_store
 from dtm.pipeline import folder
 from dtm.pipeline.checks import check
 from dtm.pipeline.display import Display
 from dtm.pipeline.evaluating import DevScore, dev_scores
 from dtm.pipeline.launching import same_places
 from dtm.pipeline.made import Made
+from dtm.pipeline.mirroring import RunMirror
 from dtm.pipeline.origin import placed, remember
 from dtm.pipeline.plan import plan
 from dtm.pipeline.results import assemble
 from dtm.pipeline.steps import Steps
+from dtm.pipeline.training import WARM
 from dtm.pipeline.verbs import Run, Stopped
 
 STAGES = ("disperse", "train", "merge", "evaluate")
@@ -47,19 +49,24 @@ def run(
     checked = check(file)
     if launcher is not None:
         same_places(launcher, checked.launch, file.where)
-    store = Store(file.store)
+    store = open_store(file.store)
+    log = None if dry_run else file.output_dir / "log.jsonl"
+    display = Display(log, quiet=quiet)
+    mirror = RunMirror.of(file, store, display.note)
     if not dry_run or not (file.output_dir / "run.yaml").exists():  # what was run is not what was planned
         folder.open_folder(
             file.output_dir, file.document.text, checked.config.model_dump(mode="json"), store.root
         )
         remember(file)
-    log = None if dry_run else file.output_dir / "log.jsonl"
-    display = Display(log, quiet=quiet)
     kept = launcher is not None
     launcher = launcher or checked.launch.open(file.output_dir / "workers.log")
     display.begin(command)
+    if not dry_run:
+        mirror.start(display.note)
     try:
         steps = Steps(store, launcher, display, planning=dry_run, folder=file.output_dir)
+        if STAGES.index(until) >= STAGES.index("train"):
+            steps.warm = WARM
         this = Run(checked, steps, until=until)
         made = _make(this)
         evaluated = this.evaluate(made.wanted(checked)) if until == STAGES[-1] else {}
@@ -69,9 +76,11 @@ def run(
         display.close()
         results = _finish(this, made, evaluated, on_dev, command)
         display.end()
+        mirror.push_all()
         return results
     finally:
         display.close()
+        mirror.stop()
         if not kept:
             launcher.close()
 

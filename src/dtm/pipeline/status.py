@@ -9,13 +9,15 @@ from typing import Any
 
 from dtm.foundations.errors import MissingInput
 from dtm.pipeline.display import duration
+from dtm.pipeline.mirroring import here
 
 
-def status_of(folder: Path) -> dict[str, Any]:
-    """Steps of the last command on this folder, with their state and seconds."""
+def status_of(run_folder: Path | str) -> dict[str, Any]:
+    """Steps of the last command on this folder or URL, with their state and seconds."""
+    folder = here(run_folder, live=True)
     log = folder / "log.jsonl"
     if not log.exists():
-        raise MissingInput("there is no log.jsonl, so no run was here", where=folder)
+        raise MissingInput("there is no log.jsonl, so no run was here", where=run_folder)
     steps: dict[str, dict[str, Any]] = {}
     last, finished = 0.0, False
     for line in log.read_text(encoding="utf-8").splitlines():
@@ -31,7 +33,7 @@ def status_of(folder: Path) -> dict[str, Any]:
             step["state"] = event["event"]
             step["seconds"] = event.get("seconds", step["seconds"])
     return {
-        "folder": str(folder),
+        "folder": str(run_folder),
         "steps": steps,
         "last_event": last,
         "finished": finished,

@@ -9,13 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dtm.foundations.errors import ResourceError
+from dtm.foundations.errors import ResourceError, StoreError
 from dtm.foundations.files import read_json, write_json
 from dtm.foundations.launch import Job, Launcher
 from dtm.foundations.models import free_bytes
 from dtm.foundations.store import Artifact, Claim, Step, Store, text_digest
+from dtm.pipeline import away
 from dtm.pipeline.display import Display
 from dtm.pipeline.estimates import peak_disk
+from dtm.pipeline.streaming import Streaming
 
 
 @dataclass
@@ -54,6 +56,7 @@ class Steps:
     ) -> None:
         self.store, self.launcher, self.display = store, launcher, display
         self.planning, self.folder = planning, folder
+        self.warm = ""  # a worker's job of imports, begun with the first step that is not there yet
         self.records: list[Record] = []
         self.planned: list[Work] = []  # works that planning left undone
         self._before = self._read("steps.json", {})
@@ -71,12 +74,13 @@ class Steps:
     ) -> Artifact:
         """A step done in this process."""
         self._name(step.key)
-        artifact = self.store.find(step)
+        artifact = self.find(step) if heavy else self.store.find(step)
         if artifact is None and self.planning and heavy:
             return self._plan(label, what, step, needs or {})
         why = self.why(label, step)
         started = time.monotonic()
         if artifact is None:
+            self._warm()
             self.display.start(label, what)
             self._check_room(needs or {})
             with self.store.claim(step, wait=lambda: self.display.waiting(label)) as claim:
@@ -92,7 +96,7 @@ class Steps:
         `later` is what steps behind these will need of the disk: work that could not be finished is not begun.
         """
         self._name(*(work.step.key for work in works))
-        found = {work.step.key: self.store.find(work.step) for work in works}
+        found = {work.step.key: self.find(work.step) for work in works}
         missing = {work.step.key: work for work in works if found[work.step.key] is None}
         if self.planning:
             self.planned += missing.values()
@@ -126,6 +130,10 @@ class Steps:
             claim.started -= seconds
             return claim.publish(build(claim))
 
+    def find(self, step: Step) -> Artifact | None:
+        """The store's artifact; in planning, no more than its manifest need be on this machine."""
+        return self.store.peek(step) if self.planning else self.store.find(step)
+
     def why(self, label: str, step: Step) -> str:
         """Which parts of the key changed since the run folder's last run of that step."""
         before = self._before.get(label)
@@ -145,6 +153,12 @@ class Steps:
             self._named = {record.step.key for record in self.records}
             write_json(self.folder / "keys.json", sorted(self._named))
 
+    def _warm(self) -> None:
+        """What is missing here is followed by work for workers, who have seconds of imports before them."""
+        if self.warm and not self.planning:
+            self.launcher.warm(self.warm)
+            self.warm = ""
+
     def _name(self, *keys: str) -> None:
         """Let the run folder name the keys before they are looked for: `gc` spares them from now on."""
         if not self._named.issuperset(keys):
@@ -155,6 +169,7 @@ class Steps:
         done: dict[str, Artifact] = {}
         claims: dict[str, Claim] = {}
         started: dict[str, float] = {}
+        streaming = Streaming(self.store)
         try:
             for key in sorted(missing):  # one order for all drivers, so that two never wait for each other
                 waiting = partial(self.display.waiting, missing[key].label)
@@ -168,7 +183,9 @@ class Steps:
                     self._done(work.label, work.what, claim.artifact, reused=True)
                     continue
                 claim.empty()
-                job = Job(work.label, work.function, work.arguments(claim), str(claim.job_lock), work.spread)
+                streaming.restore(claim)
+                job = Job(work.label, work.function, work.arguments(claim), str(claim.job_lock), work.spread,
+                          away.ticket(self.store, work.step))  # fmt: skip
                 keys[id(job)] = key
                 jobs.append(job)
                 self.display.queue(work.label, work.what)
@@ -182,12 +199,14 @@ class Steps:
             def on_done(job: Job, result: dict[str, Any]) -> None:
                 key = keys[id(job)]
                 work = missing[key]
-                done[key] = claims[key].publish(result)
+                done[key] = _published(claims[key], result)
                 why, seconds = self.why(work.label, work.step), time.monotonic() - started[key]
                 self._done(work.label, work.what, done[key], reused=False, why=why, seconds=seconds)
 
+            streaming.start(claims.values())
             self.launcher.map(jobs, on_event=on_event, on_done=on_done)
         finally:
+            streaming.stop()
             for claim in claims.values():
                 claim.release()
         return done
@@ -228,6 +247,16 @@ class Steps:
             return read_json(self.folder / name)
         except (OSError, ValueError):
             return default
+
+
+def _published(claim: Claim, result: Mapping[str, Any]) -> Artifact:
+    """The artifact of a job that has ended, published here or by its worker."""
+    if not away.is_published(result):
+        return claim.publish(result)
+    if (artifact := claim.adopt()) is None:
+        raise StoreError(f"{claim.step.name} was published, and is not there, or damaged", where=claim.store.root,
+                         mend="The same command does it again")  # fmt: skip
+    return artifact
 
 
 def _pending(step: Step, facts: Mapping[str, Any]) -> Artifact:

@@ -29,7 +29,7 @@ from dtm.train import Settings
 if TYPE_CHECKING:
     from dtm.pipeline.verbs import Run
 
-TRAIN, CHECK = "dtm.train.sft:train", "dtm.train.sft:check"
+TRAIN, CHECK, WARM = "dtm.train.sft:train", "dtm.train.sft:check", "dtm.train.sft:warm"
 POINTS = "checkpoints"  # folder of a training's output
 
 
@@ -156,7 +156,7 @@ def train(run: Run, trainings: Sequence[Training]) -> list[Model]:
 
 def _kept(run: Run, training: Training) -> bool:
     """Whether the store holds the model and all checkpoints that are wanted."""
-    return all(run.steps.store.find(step) for step in (training.final, *training.points.values()))
+    return all(run.steps.find(step) for step in (training.final, *training.points.values()))
 
 
 def _model(run: Run, training: Training, made: Artifact) -> Model:

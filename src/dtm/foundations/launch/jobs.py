@@ -14,7 +14,8 @@ class Job:
 
     `lock` is a file that the worker holds while it works: an orphan of a killed driver and its
     successor never write to one folder at the same time. `spread`: the function runs in each of the
-    share's processes, as training does; others run in one.
+    share's processes, as training does; others run in one. `away`: what a machine that lacks the lock's
+    folder, and so the driver's disk, does instead: `function` gets the message, how to send, and `answer`.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Job:
     arguments: dict[str, Any] = field(default_factory=dict)
     lock: str | None = None
     spread: bool = False
+    away: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,10 @@ class Launcher(Protocol):
         `on_done` is called as each job ends, so that what is finished is kept even if others fail.
         The first error is raised after all other jobs have ended.
         """
+        ...
+
+    def warm(self, function: str) -> None:
+        """Let workers do their imports, by that job, while the caller does something else; returns at once."""
         ...
 
     def close(self) -> None:
