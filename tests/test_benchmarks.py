@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dtm.foundations.yaml import load as load_yaml
 from dtm.report import validate
@@ -15,6 +16,7 @@ from dtm.study.arms import Arms
 from dtm.study.checking import check
 from dtm.study.file import read
 from dtm.study.schema import StudyResults
+from tests.tiny import tiny_model
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 FIRST, MERGE, TESTBED, DISPERSE, LAUNCH = (
@@ -106,24 +108,55 @@ def checkout(tmp_path_factory):
     settings["shared"]["rows"] = 300
     (folder / "testbeds.json").write_text(json.dumps(settings), encoding="utf-8")
     load(folder / "testbeds.py").main(root / "build" / "study")
+    load(folder / "pretrain_text.py").main(root / "build" / "study", rows=40)
+    tiny_model(root / "build" / "study" / "small", hidden=16, template=False)
     return root
 
 
+# None: every arm. Of arms.yaml those with files of their own; settings and methods have tests of theirs.
+TWO_STEPS: dict[str, tuple[str, ...] | None] = {
+    "core": None,
+    "arms": ("ewc", "replay", "curate-superfiltering", "dtm-replay"),
+}
+
+
 @pytest.mark.slow
-def test_each_core_arm_of_the_testbed_runs_two_steps(checkout, monkeypatch):
+@pytest.mark.parametrize("name", TWO_STEPS)
+def test_each_arm_of_the_testbeds_first_studies_runs_two_steps(name, checkout, monkeypatch):
     monkeypatch.chdir(checkout)
     quick = ["run.train.args.max_steps=2", "run.evaluate.limit=2", "run.launch.threads=1", "seeds=[0]",
              "grid.over={train.args.learning_rate: [0.001]}"]  # fmt: skip
     quick += [f"run.dev.tasks.{one}.limit=2" for one in range(4)]
-    results = study(checkout / "benchmarks" / "testbed" / "core.yaml", quick, quiet=True)
+    results = study(
+        _some_arms(checkout / "benchmarks" / "testbed" / f"{name}.yaml", TWO_STEPS[name]), quick, quiet=True
+    )
     arms = {arm["name"]: arm for arm in results["arms"]}
-    assert set(arms) == {arm["name"] for arm in load_yaml(TESTBED / "core.yaml").values["arms"]}
+    assert set(arms) == set(
+        TWO_STEPS[name] or [arm["name"] for arm in load_yaml(TESTBED / f"{name}.yaml").values["arms"]]
+    )
     assert {name: arm["failures"] for name, arm in arms.items() if arm["failures"]} == {}
     assert all(arm["scores"] and arm["steps"] >= 2 for arm in arms.values())
 
 
+def _some_arms(file, names):
+    """The study with those arms alone, and with as many rows to choose as a small mixture has."""
+    if names is None:
+        return file
+    values = load_yaml(file).values
+    values |= {"arms": [arm for arm in values["arms"] if arm["name"] in names], "against": names[0]}
+    for arm in values["arms"]:
+        arm["grid"] = False
+        if "curate" in arm:
+            arm["curate"] = {name: value for name, value in arm["curate"].items() if name != "rows"} | {
+                "fraction": 0.5
+            }
+    some = file.with_name(f"some-{file.name}")
+    some.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return some
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in STUDIES if name != "core"])
+@pytest.mark.parametrize("name", [*(name for name in STUDIES if name != "core"), "arms"])
 def test_every_arm_of_the_other_studies_of_the_testbed_is_checked(name, checkout, monkeypatch):
     monkeypatch.chdir(checkout)
     arms = Arms(read(checkout / "benchmarks" / "testbed" / f"{name}.yaml"))

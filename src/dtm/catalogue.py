@@ -13,7 +13,8 @@ PLACES = {"recipe": "dtm.recipes", "disperse": "dtm.disperse", "merge": "dtm.mer
           "embedder": "dtm.foundations.signals", "task": "dtm.evaluate.tasks",
           "instruction": "dtm.foundations.instructions", "answer": "dtm.foundations.answers",
           "pair": "dtm.train.pairs", "augment": "dtm.augment", "constraint": "dtm.augment.rules",
-          "rules": "dtm.foundations.llm", "scorer": "dtm.foundations.scorers"}  # fmt: skip
+          "rules": "dtm.foundations.llm", "scorer": "dtm.foundations.scorers",
+          "regularise": "dtm.train.regularise", "curate": "dtm.curate"}  # fmt: skip
 
 
 def catalogue(kind: str | None) -> list[dict[str, Any]]:

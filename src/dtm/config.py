@@ -19,7 +19,7 @@ from dtm.foundations.errors import ConfigError, DtmError, several
 from dtm.foundations.llm.settings import LLM
 from dtm.foundations.urls import cached, check_url, is_url, parent
 from dtm.foundations.yaml import Document, assign, load
-from dtm.sections import Augment, Named, Pair, Prefer, Sample, Section
+from dtm.sections import Augment, Curate, Named, Pair, Prefer, Regularise, Sample, Section
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
@@ -83,11 +83,15 @@ class Disperse(Named):
 
 
 class Train(Section):
-    """`args`: trl's SFTConfig. `lora`: peft's LoraConfig; left out, all weights are trained."""
+    """`args`: trl's SFTConfig. `lora`: peft's LoraConfig; left out, all weights are trained. `dropout`: the model's own
+    rates, by its config's names.
+    """
 
     lora: dict[str, Any] | None = None
     args: dict[str, Any] = {}
     same_adapter_init: bool = True
+    regularise: Regularise | None = None
+    dropout: dict[str, float] | None = None
 
     def but(self, **args: Any) -> Train:
         """The same with other settings of SFTConfig."""
@@ -197,6 +201,7 @@ class Config(Section):
     decontaminate: Decontaminate | None = None
     remove: str | None = None
     dev: Dev = Dev()
+    curate: Curate | None = None
     augment: Augment = Augment()
     disperse: Disperse = Disperse()
     train: Train = Train()

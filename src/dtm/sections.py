@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,6 +22,40 @@ class Named(Section):
     @property
     def own(self) -> dict[str, Any]:
         return dict(self.model_extra or {})
+
+
+class Fisher(Section):
+    """Of the base, for methods that need it: on so many `rows` of `data` (entries as of the run file's), by default of
+    those that are trained on; with labels that the base itself draws, or with those that are given.
+    """
+
+    rows: int = Field(default=64, ge=1)
+    labels: Literal["drawn", "given"] = "drawn"
+    data: list[dict[str, Any]] | None = Field(default=None, min_length=1)
+
+
+class Regularise(Named):
+    """What holds a training near the model that it starts from."""
+
+    method: str = "l2_to_base"
+    fisher: Fisher | None = None
+
+
+class Curate(Named):
+    """Which rows are trained on: a `fraction` or so many `rows` of `sources` (of all, if none is named).
+
+    `embedder`, `on`, `dimensions`: for methods that work on embeddings. `model`: what measures the rows where the
+    base should not.
+    """
+
+    method: str = "random"
+    fraction: float | None = Field(default=None, gt=0, le=1)
+    rows: int | None = Field(default=None, ge=1)
+    sources: list[str] = []
+    model: str | None = None
+    embedder: str | dict[str, Any] = "tfidf"
+    on: Literal["instruction", "response", "both"] = "both"
+    dimensions: int = Field(default=256, ge=2)
 
 
 class Augment(Named):

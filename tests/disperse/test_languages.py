@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from dtm.disperse.kmeans import kmeans
-from dtm.disperse.near_duplicates import near_duplicates
 from dtm.disperse.quality import quality
 from dtm.foundations.signals import embed
+from dtm.foundations.signals.near_duplicates import near_duplicates
 from dtm.foundations.signals.text import Texts
 
 WORDS = {  # water, house, bread, night, mother, river

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from dtm.disperse import near_duplicates as module
-from dtm.disperse.near_duplicates import (
+from dtm.foundations.signals import near_duplicates as module
+from dtm.foundations.signals.near_duplicates import (
     THRESHOLD,
     WORDS,
     estimated,

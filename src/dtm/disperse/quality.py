@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from dtm.disperse.agreement import agreement
-from dtm.disperse.near_duplicates import THRESHOLD, WORDS, near_duplicates
 from dtm.disperse.plane import plane
 from dtm.disperse.sphere import add_moved, unit_rows
 from dtm.foundations.seeds import derive
 from dtm.foundations.signals import embed
+from dtm.foundations.signals.near_duplicates import THRESHOLD, WORDS, near_duplicates
 from dtm.foundations.signals.text import Texts
 from dtm.foundations.types import SCHEMA, Examples
 

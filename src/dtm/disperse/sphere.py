@@ -6,26 +6,16 @@ Blocks are the same whatever the number of threads, and BLAS runs on one thread 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 
 from dtm.foundations import blocks as foundations
 from dtm.foundations.blocks import over_blocks
+from dtm.foundations.blocks import threads as threads
 from dtm.foundations.errors import DataError
 
 BLOCK = 8192  # rows a matrix product
 UNIT = 1e-5  # norms this near to 1 are 1: rows that an embedder scaled are not copied
-
-
-@contextmanager
-def threads() -> Iterator[int]:
-    """How many threads BLAS may use, given to blocks of rows instead: inside, BLAS itself runs on one."""
-    from threadpoolctl import threadpool_info, threadpool_limits
-
-    allowed = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
-    with threadpool_limits(1, user_api="blas"):
-        yield max(allowed, default=1)
 
 
 def unit_rows(embedding_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

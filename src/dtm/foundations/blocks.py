@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -29,3 +30,13 @@ def over_blocks(work: Callable[[Any], T], todo: Iterable[Any], threads: int) -> 
         while waiting:
             yield waiting.popleft().result()
             waiting.extend(pool.submit(work, item) for item in islice(left, 1))
+
+
+@contextmanager
+def threads() -> Iterator[int]:
+    """How many threads BLAS may use, given to blocks of rows instead: inside, BLAS itself runs on one."""
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    allowed = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    with threadpool_limits(1, user_api="blas"):
+        yield max(allowed, default=1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dtm.foundations.chat import Renderer, Unusable
+from dtm.foundations.chat import Renderer, Template, Unusable
 from dtm.foundations.errors import DataError
 from dtm.foundations.files import canonical, read_json, text_digest, write_json
 from dtm.foundations.registry import Bound, registry
@@ -41,6 +41,11 @@ def tokenizer_digest(folder: Path, digests: Digests) -> str:
     """One digest of the files that decide how text becomes tokens."""
     files = {name: digests.of(folder / name) for name in TOKENIZER_FILES if (folder / name).exists()}
     return text_digest(canonical(files))
+
+
+def template_key(template: Template) -> dict[str, Any]:
+    """What a prepared base depends on besides its files."""
+    return {"template": text_digest(template.jinja), "tokens": list(template.tokens), "stop": template.stop}
 
 
 def load(

@@ -80,14 +80,20 @@ def _scorer(file: RunFile, bound: Bound, where: Any) -> list[DtmError]:
     setting = bound.method.properties.get("scorer")
     if setting is None:
         return []
+    return check_scorer(
+        file, bound.settings[setting], lambda key: where(f"{setting}.{key}" if key else setting)
+    )
+
+
+def check_scorer(file: RunFile, said: Any, where: Any) -> list[DtmError]:
+    """A scorer that is there, and one that asks a language model has one; `where("")` is where it is named."""
     try:
-        scorer = bind_scorer(
-            bound.settings[setting], where=lambda key: where(f"{setting}.{key}" if key else setting)
-        )
+        scorer = bind_scorer(said, where=where)
     except DtmError as error:
         return [error]
-    if "judge" in scorer.method.needs and file.config.llm is None:
-        return [ConfigError("the scorer `judge` asks a language model, and there is none", where=where(setting),
+    if {"judge", "rating"} & set(scorer.method.needs) and file.config.llm is None:
+        name = scorer.method.name
+        return [ConfigError(f"the scorer `{name}` asks a language model, and there is none", where=where(""),
                             mend="Add `llm:` (docs/llm.md), or choose another scorer")]  # fmt: skip
     return []
 

@@ -20,6 +20,7 @@ from dtm.foundations.errors import ConfigError, DtmError, MissingInput, several
 from dtm.foundations.models import Located, locate
 from dtm.foundations.registry import Bound, registry, unknown
 from dtm.pipeline import check_disperse
+from dtm.pipeline.check_curate import check_curate
 from dtm.pipeline.check_llm import check_llm
 from dtm.pipeline.check_preference import Preference, check_preferring
 from dtm.pipeline.check_recipe import check_recipes, check_sources
@@ -30,7 +31,8 @@ from dtm.pipeline.ids import removed_of
 from dtm.pipeline.kept import Kept, kept_of, settled
 from dtm.pipeline.launching import Placement, check_launch
 from dtm.pipeline.proposal import check_auto
-from dtm.train import Settings, check_settings
+from dtm.pipeline.regularising import check_regularise
+from dtm.train import Settings, check_dropout, check_settings
 
 ENTRY = re.compile(r"data\[(\d+)\](.*)")
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
@@ -98,6 +100,7 @@ def check(file: RunFile) -> Checked:
     disperse = attempt(lambda: check_disperse.bind(config.disperse, _within(file, "disperse")))
     errors += check_disperse.check_disperse(file, disperse, [one.source for one in sources or ()], kept)
     errors += check_llm(file)
+    errors += check_curate(file, [one.source for one in sources or ()])
     errors += check_sources(file, recipes, [one.source for one in sources or ()])
     merge = attempt(lambda: _bind("merge", config.merge, file))
     errors += check_auto(file, merge)
@@ -110,9 +113,18 @@ def check(file: RunFile) -> Checked:
     attempt(lambda: check_search(file, dev or [], chosen or []))
     compared = attempt(lambda: compared_tasks(file, chosen))
     train, wrong = check_settings(
-        config.train.args, config.train.lora, config.train.same_adapter_init, file.where
+        config.train.args,
+        config.train.lora,
+        config.train.same_adapter_init,
+        file.where,
+        config.train.regularise,
+        config.train.dropout,
     )
-    errors += wrong
+    errors += wrong + check_regularise(file, train.regularise)
+    if (
+        train.dropout and base is not None and base.kind == "folder"
+    ):  # of GGUF its config is known once it is read
+        attempt(lambda: check_dropout(base.path, train.dropout or {}, file.where))
     launch = attempt(lambda: check_launch(file, train))
     augment = attempt(lambda: _bind("augment", config.augment, file))
     attempt(lambda: _check_augment(file, augment, sources))

@@ -26,12 +26,20 @@ def train_needs(
     trained = parameters if settings.lora is None else adapter_parameters(base.folder, settings.lora)
     checkpoint = 12 * trained  # fp32 weights and Adam's two moments
     epochs = float(settings.args["num_train_epochs"])
-    memory = processes * (4 * parameters + 12 * trained + activations(base.folder, settings))
+    held = held_copies(settings) * 4 * parameters
+    memory = processes * (4 * parameters + held + 12 * trained + activations(base.folder, settings))
     return {
         "rows": rows, "tokens": round(tokens * epochs), "steps": steps_of(settings, rows, processes),
         "disk": 4 * trained, "scratch": 2 * checkpoint, "memory": memory,
         "parameters": trained,
     }  # fmt: skip
+
+
+def held_copies(settings: Settings) -> int:
+    """Of the model's weights, in fp32, that its regulariser holds beside them: the base, an update, the Fisher."""
+    needs = settings.regularise.method.needs if settings.regularise else ()
+    base = 0 if settings.lora else 1
+    return base * bool(needs) + ("updates" in needs) + ("fisher" in needs)
 
 
 @cache

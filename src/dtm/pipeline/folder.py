@@ -11,6 +11,7 @@ from typing import Any
 from dtm.foundations.files import link, link_tree, read_json, write_text
 from dtm.foundations.store import Artifact
 from dtm.foundations.types import Model
+from dtm.pipeline.curating import KEPT, STEP
 from dtm.pipeline.verbs import Run
 
 NOT_SHOWN = frozenset({"manifest.json"})
@@ -49,10 +50,14 @@ def show_models(run: Run, models: Sequence[tuple[Model, str]]) -> None:
 
 
 def show_data(run: Run) -> None:
-    """Link portions/, augmented/<method>/, pairs/<name>.jsonl, dropped.jsonl and contaminated.jsonl."""
+    """Link portions/, curation/, augmented/<method>/, pairs/<name>.jsonl, dropped.jsonl and contaminated.jsonl."""
     folder = run.steps.folder
     if "disperse" in run.cards:
         link_tree(run.cards["disperse"].folder, folder / "portions", skip=NOT_SHOWN)
+    if STEP in run.cards:
+        link_tree(run.cards[STEP].folder, folder / "curation", skip=NOT_SHOWN | {KEPT})
+    else:
+        shutil.rmtree(folder / "curation", ignore_errors=True)
     overlaps = folder / "contaminated.jsonl"
     if "contamination" in run.cards:
         link(run.cards["contamination"].folder / overlaps.name, overlaps)

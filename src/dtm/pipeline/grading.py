@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from dtm.foundations.errors import DataError
 from dtm.foundations.llm import Reply
-from dtm.foundations.scorers import bind_scorer
-from dtm.foundations.scorers.judge import VERSION, requests
+from dtm.foundations.scorers import bind_scorer, judge, rating
 from dtm.foundations.seeds import derive
 from dtm.foundations.store import Artifact, Claim, Step
-from dtm.foundations.types import Examples
+from dtm.foundations.types import Examples, Model
 from dtm.pipeline.asking import ask
 from dtm.pipeline.picking import counted
 from dtm.pipeline.rows import Rows, rows_of
@@ -26,6 +25,7 @@ SIGNALS = {  # by what a scorer needs: the step's name, its worker's function, t
     "loss": ("losses", f"{PLACE}.losses:losses", "base loss"),
     "alone": ("alone", f"{PLACE}.alone:alone", "base loss alone"),
 }
+ASKED = {"judge": judge, "rating": rating}  # what a language model is asked, by what a scorer needs
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,11 @@ class Scores:
         return np.load(self.artifact.folder / "scores.npy")
 
 
-def score(run: Run, said: str | Mapping[str, Any], examples: Rows) -> Scores:
-    """The rows' scores, by a scorer with its settings."""
-    bound = bind_scorer(said, where=run.checked.file.where("recipe.scorer"))
-    made = {name: _needed(run, name, examples) for name in bound.method.needs if name != "tokens"}
+def score(run: Run, said: str | Mapping[str, Any], examples: Rows, *, place: str = "recipe.scorer") -> Scores:
+    """The rows' scores, by a scorer with its settings; `place` is the key of the run file that names it."""
+    where = run.checked.file.where(place)
+    bound = bind_scorer(said, where=where)
+    made = {name: signal(run, name, examples) for name in bound.method.needs if name != "tokens"}
     inputs = {"examples": examples.digest, **{f"signal {name}": one.digest for name, one in made.items()}}
     waits = any(one.pending for one in made.values())
 
@@ -58,7 +59,7 @@ def score(run: Run, said: str | Mapping[str, Any], examples: Rows) -> Scores:
             given["tokens"] = rows.token_counts()
         scores_N = bound(rows, **given)
         np.save(claim.output / "scores.npy", scores_N)
-        return _described(rows, scores_N)
+        return _described(rows, scores_N, where)
 
     step = Step("score", bound.key, inputs)
     label = f"score by {bound.method.name}"
@@ -165,14 +166,14 @@ def notes(cards: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def _needed(run: Run, name: str, examples: Rows) -> Artifact:
-    """What a scorer needs, found or made."""
-    if name == "judge":
-        step = Step("judge", {"prompt": VERSION}, {"examples": examples.digest})
-        return ask(
-            run, "judge", f"{examples.count:,} rows", step, lambda: requests(examples.open()), _write_grades
-        )
-    checked, base = run.checked, run.base()
+def signal(run: Run, name: str, examples: Rows, model: Model | None = None) -> Artifact:
+    """What a scorer needs, found or made, in `NAME.npy`; of the base, or of a `model` that rows are rendered for."""
+    if name in ASKED:
+        asked = ASKED[name]
+        step = Step(name, {"prompt": asked.VERSION}, {"examples": examples.digest})
+        return ask(run, name, f"{examples.count:,} rows", step, lambda: asked.requests(examples.open()),
+                   lambda claim, replies: _write_grades(claim, name, replies))  # fmt: skip
+    checked, base = run.checked, model or run.base()
     step_name, function, label = SIGNALS[name]
     options = {
         key: value for key, value in checked.config.model.items() if key not in ("dtype", "quantization")
@@ -187,26 +188,27 @@ def _needed(run: Run, name: str, examples: Rows) -> Artifact:
             "threads": checked.threads,
         }  # fmt: skip
 
+    label = label if model is None else label.replace("base", model.name)
     work = Work(label, f"{examples.count:,} rows", step, function, arguments, {"rows": examples.count})
     return run.steps.make_all([work])[0]
 
 
-def _write_grades(claim: Claim, replies: Sequence[Reply]) -> dict[str, Any]:
+def _write_grades(claim: Claim, name: str, replies: Sequence[Reply]) -> dict[str, Any]:
     import numpy as np
 
     grades_N2 = np.array([
-        (one.value.instruction, one.value.response) if one.ok else (np.nan, np.nan) for one in replies
+        one.value.numbers if one.ok else (np.nan, np.nan) for one in replies
     ])  # fmt: skip
-    np.save(claim.output / "judge.npy", grades_N2)
+    np.save(claim.output / f"{name}.npy", grades_N2)
     return {"rows": len(replies)}
 
 
-def _described(rows: Examples, scores_N: Any) -> dict[str, Any]:
+def _described(rows: Examples, scores_N: Any, where: Any) -> dict[str, Any]:
     import numpy as np
 
     found = scores_N[np.isfinite(scores_N)]
     if not len(found):
-        raise DataError(f"not one of {len(rows)} rows could be scored", where="recipe.scorer",
+        raise DataError(f"not one of {len(rows)} rows could be scored", where=where,
                         mend="Does the field stand in the data, and is it a number?")  # fmt: skip
     tenths = np.quantile(found, np.linspace(0, 1, 11))
     return {"rows": len(rows), "unscored": len(rows) - len(found), "tenths": [float(one) for one in tenths]}

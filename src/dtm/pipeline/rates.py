@@ -17,6 +17,8 @@ CPU, GPU = 1e10, 1e13
 DISK = 3e8  # bytes a second that a merge writes
 SIGNALS = (
     "losses",
+    "alone",
+    "base_fisher",
     "hidden",
     "features",
     "row_gradients",
@@ -47,8 +49,8 @@ class Rates:
         """Tokens a second, of training on the same base, else of any, under the same numerics and of the same kind."""
         if self.probed is not None:
             return self.probed
-        lora = record.step.settings["lora"] is not None
-        alike = [one for one in self._of("train", record) if (one["settings"]["lora"] is not None) == lora]
+        kind = _kind(record.step.settings)
+        alike = [one for one in self._of("train", record) if _kind(one["settings"]) == kind]
         same = [one for one in alike if one["inputs"]["base"] == record.step.inputs["base"]]
         return _median(one["facts"]["input_tokens"] / max(one["seconds"], 1e-9) for one in same or alike)
 
@@ -123,6 +125,11 @@ class Rates:
             one = _read[folder]
             found.setdefault((one["step"], canonical(one["numerics"])), []).append(one)
         return found
+
+
+def _kind(settings: Mapping[str, Any]) -> tuple[bool, str | None]:
+    """Of a training: whether an adapter's, and what regularises it."""
+    return settings["lora"] is not None, (settings.get("regularise") or {}).get("method")
 
 
 def _nothing(record: Record) -> tuple[float | None, bool]:

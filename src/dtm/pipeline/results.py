@@ -10,7 +10,7 @@ from typing import Any
 
 from dtm.foundations.files import read_json
 from dtm.foundations.store import Artifact, versions
-from dtm.pipeline import contamination, grading
+from dtm.pipeline import contamination, curating, grading
 from dtm.pipeline.evaluating import DevScore, dev_metric
 from dtm.pipeline.growing import growing, sentences
 from dtm.pipeline.made import Part, described
@@ -70,6 +70,7 @@ def _notes(run: Run) -> list[str]:
     for package, labels in sorted(others.items()):
         notes.append(f"Reused from a run with {package}: {', '.join(dict.fromkeys(labels))}.")
     card = contamination.card(run)
+    notes += curating.notes(curating.card(run.cards))
     return [*notes, *grading.notes(run.cards), *alarms(run.preferences), *contamination.notes(card)]
 
 
@@ -166,10 +167,12 @@ def _data(run: Run) -> dict[str, Any]:
             if len(entry["examples"]) < SHOWN_LINES:
                 entry["examples"].append({"file": line.get("file"), "line": line.get("line")})
     kept = card["kept"] - unrendered.total()  # rows that `weight` repeats count once
+    curated = curating.card(run.cards)
+    trained = curated["rows"] if curated else rendered.facts["train"]["rows"]
     ordered = sorted(reasons.values(), key=lambda entry: (-entry["count"], entry["reason"]))
-    return {"read": card["read"], "kept": kept, "train": rendered.facts["train"]["rows"],
+    return {"read": card["read"], "kept": kept, "train": trained,
             "dev": rendered.facts["dev"]["rows"], "sources": list(sources.values()), "reasons": ordered,
-            "contamination": contamination.card(run)}  # fmt: skip
+            "contamination": contamination.card(run), "curation": curated}  # fmt: skip
 
 
 def _once(folder: Path) -> Iterator[dict[str, Any]]:

@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dtm.foundations.types import Model
-from dtm.pipeline import grading, picking
+from dtm.pipeline import curating, grading, picking
 from dtm.pipeline.grading import Scores
 from dtm.pipeline.picking import Unit
 from dtm.pipeline.rows import Rows
+from dtm.sections import Curate
 
 if TYPE_CHECKING:
     from dtm.pipeline.verbs import Run
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 class RowVerbs:
     """Part of `verbs.Run`."""
+
+    def curate(self: Run, section: Curate, examples: Rows) -> Rows:  # type: ignore[misc]
+        """The rows that a section such as `config.curate` keeps; `load` has curated by that one already."""
+        return curating.curate(self, section, examples)
 
     def of_sources(self: Run, examples: Rows, sources: Sequence[str], *, name: str) -> Rows:  # type: ignore[misc]
         """The rows of those sources."""

@@ -93,6 +93,11 @@ def gather(run: Run, section: Any, bound: Bound, examples: Rows, base: Model) ->
     return Signals(made, None if "embedding" in made else compared(run, examples))
 
 
+def embedded(run: Run, section: Any, examples: Rows) -> Artifact:
+    """The rows' embedding by a section's `embedder`, `on` and `dimensions`; the base is the run's."""
+    return _Asked(run, section, examples, run.base()).embedding()
+
+
 def estimated(rows: Rows, k: int, sharing: Sharing, seed: int) -> dict[str, Any]:
     """In planning, what dispersing would state: portions of equal size, with as many tokens a row."""
     counts = {"rows": rows.count, "tokens": rows.tokens, "trained_tokens": rows.trained_tokens}

@@ -21,6 +21,7 @@ from dtm.foundations.seeds import derive32
 from dtm.foundations.store import Artifact, Claim, Step
 from dtm.foundations.types import Model
 from dtm.pipeline.estimates import merge_needs, train_needs
+from dtm.pipeline.regularising import with_statistic
 from dtm.pipeline.rows import Rows, model_digest
 from dtm.pipeline.steps import Work
 from dtm.train import Settings
@@ -37,7 +38,7 @@ class Training:
     """One model to train: from `start`, a whole model, on `rows`.
 
     `variant` other than 0 draws other seeds for the same rows; `checkpoints` is how many points of the run to
-    keep, evenly spaced, or at which shares of its steps.
+    keep, evenly spaced, or at which shares of its steps; `statistic` is what its regulariser needs of the start.
     """
 
     run: Run
@@ -47,6 +48,7 @@ class Training:
     settings: Settings
     checkpoints: int | tuple[Fraction, ...] = 0
     variant: int = 0
+    statistic: Artifact | None = None
 
     @property
     def processes(self) -> int:
@@ -83,9 +85,11 @@ class Training:
     def final(self) -> Step:
         """The step that makes the trained model."""
         run, settings = self.run, self.settings
+        known = {"fisher": self.statistic.digest} if self.statistic else {}
         return Step(
             "train", {**settings.keyed, "model": run.checked.config.model, "adapter_seed": self.adapter_seed},
-            {"base": self.start.digest, "examples": self.rows.digest}, self.seed, run.checked.launch.numerics,
+            {"base": self.start.digest, "examples": self.rows.digest, **known}, self.seed,
+            run.checked.launch.numerics,
         )  # fmt: skip
 
     @cached_property
@@ -122,8 +126,17 @@ class Training:
             "args": dict(settings.args), "lora": settings.lora and dict(settings.lora),
             "model": dict(checked.config.model), "seed": self.seed, "adapter_seed": self.adapter_seed,
             "threads": checked.threads, "device": checked.device, "total_steps": self.needs["steps"],
-            "checkpoints": list(self.points),
+            "checkpoints": list(self.points), "regularise": self._regulariser(),
+            "dropout": settings.dropout and dict(settings.dropout),
         }  # fmt: skip
+
+    def _regulariser(self) -> dict[str, Any] | None:
+        """The method for the worker, which may be asked to probe before the statistic is there."""
+        bound, made = self.settings.regularise, self.statistic
+        if bound is None:
+            return None
+        there = str(made.folder) if made is not None and not made.pending else None
+        return {"method": bound.method.name, "settings": bound.settings, "statistic": there}
 
     def _with(self, name: str, **settings: Any) -> Step:
         return replace(self.final, name=name, settings={**self.final.settings, **settings})
@@ -131,6 +144,7 @@ class Training:
 
 def train(run: Run, trainings: Sequence[Training]) -> list[Model]:
     """All of them, side by side on the launcher's workers; what the store holds is not trained again."""
+    trainings = with_statistic(run, trainings)
     kept = [_kept(run, one) for one in trainings]
     if not all(kept) and not run.steps.planning:
         _check_values(run, [one for one, there in zip(trainings, kept, strict=True) if not there])
@@ -198,5 +212,6 @@ def _check_values(run: Run, trainings: Sequence[Training]) -> None:
             continue
         seen.append(settings)
         arguments = {"args": dict(settings.args), "lora": settings.lora and dict(settings.lora), "seed": 0,
+                     "dropout": settings.dropout and dict(settings.dropout), "base": str(run.base().folder),
                      "device": run.checked.device, "scratch": str(scratch)}  # fmt: skip
         run.steps.launcher.map([Job("settings", CHECK, arguments)])

@@ -87,11 +87,7 @@ class Run(RowVerbs, PreferenceVerbs):
                 )
                 folder, digest = artifact.folder, model_digest(artifact)
             template = self.checked.template(building.own_template(folder))
-            settings = {
-                "template": text_digest(template.jinja),
-                "tokens": list(template.tokens),
-                "stop": template.stop,
-            }
+            settings = building.template_key(template)
             artifact = self.steps.make(
                 "prepare base", "chat template and tokens",
                 Step("prepare_base", settings, {"base": digest}),
@@ -101,7 +97,7 @@ class Run(RowVerbs, PreferenceVerbs):
         return self._base
 
     def load(self, entries: Any) -> Rows:
-        """Read, deduplicate, render; the dev share is kept out and stands in `self.dev`."""
+        """Read, deduplicate, render, and curate as the run file says; the dev share stands in `self.dev`, uncurated."""
         config, base = self.checked.config, self.base()
         sources, digests = self.checked.sources, self.steps.store.digests
         prints = [source.fingerprint(digests) for source in sources]
@@ -131,7 +127,8 @@ class Run(RowVerbs, PreferenceVerbs):
             self.cards["contamination"] = overlaps
         if rendered.facts["dev"]["rows"]:
             self.dev = rows_of("dev", rendered, "dev.arrow", rendered.facts["dev"])
-        return rows_of("train", rendered, "train.arrow", rendered.facts["train"])
+        rows = rows_of("train", rendered, "train.arrow", rendered.facts["train"])
+        return self.curate(config.curate, rows) if config.curate else rows
 
     def warm_up(self, section: Any, base: Any, examples: Rows, share: float) -> Model:
         """A model to start from: `base` after one pass over a seeded share of the rows."""
@@ -290,8 +287,9 @@ class Run(RowVerbs, PreferenceVerbs):
         return self.base()
 
     def _settings(self, section: Any) -> Settings:
+        where = self.checked.file.where
         settings, errors = check_settings(
-            section.args, section.lora, section.same_adapter_init, self.checked.file.where
+            section.args, section.lora, section.same_adapter_init, where, section.regularise, section.dropout
         )
         if errors:
             raise several(errors)

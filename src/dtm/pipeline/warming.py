@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dtm.foundations.seeds import derive
 from dtm.foundations.store import Claim, Step
 from dtm.foundations.types import Examples, Model
-from dtm.pipeline import joining, training
+from dtm.pipeline import joining, picking, training
 from dtm.pipeline.rows import Rows, rows_of
 from dtm.pipeline.training import Training
 from dtm.train import Settings
@@ -30,10 +30,12 @@ def warmed(run: Run, start: Model, examples: Rows, share: float, settings: Setti
 
 def drawn(run: Run, examples: Rows, share: float) -> Rows:
     """That share of the families, one at least, in the order in which the rows stand."""
-    seed = derive(run.seed, NAME)
+    seed, waits = derive(run.seed, NAME), picking.waits(run, examples)
+    whole = {"rows": examples.count, "tokens": examples.tokens, "trained_tokens": examples.trained_tokens}
     artifact = run.steps.make(
         "draw", f"{share:.1%} of the rows", Step("draw", {"share": share}, {"examples": examples.digest}, seed),
-        lambda claim: _draw(examples.open(), share, seed, claim),
+        lambda claim: _draw(examples.open(), share, seed, claim), heavy=waits,
+        needs={name: max(1, round(share * count)) for name, count in whole.items()} if waits else {},
     )  # fmt: skip
     return rows_of(NAME, artifact, "rows.arrow", artifact.facts, NAME)
 

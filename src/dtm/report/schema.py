@@ -24,7 +24,7 @@ from dtm.report.fields import row as _row
 from dtm.report.fields import text as _text
 from dtm.report.merging_schema import ATTRIBUTION, INSPECTION, LOW_RANK, SEARCH
 from dtm.report.preference_schema import AUGMENTED, PREFERENCE
-from dtm.report.split_schema import CONTAMINATION, SPLIT
+from dtm.report.split_schema import CONTAMINATION, CURATION, SPLIT
 
 FORMAT = 1
 WORDS = {"object": "an object", "array": "a list", "string": "text", "number": "a number",
@@ -154,6 +154,7 @@ RESULTS_SCHEMA: dict[str, Any] = {
                 })),
             })),
             "contamination": CONTAMINATION,
+            "curation": CURATION,
         }),
         "portions": _list("the portions of the data, one for each sub-model", _row({
             "index": _count("number of the portion, from 0"),

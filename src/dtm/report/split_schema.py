@@ -86,3 +86,13 @@ CONTAMINATION = record("overlap of the rows with the items of the tasks; empty w
         "rows": count("rows that overlap with one of them"),
     })),
 })  # fmt: skip
+
+CURATION = record("what `curate` chose to train on; empty where the run file has no such section", {
+    "method": text("name of the method"),
+    "read": count("rows that there were, those of sources that were left alone among them"),
+    "rows": count("rows that are trained on"),
+    "reasons": record("rows that are not, by reason; `curation/set_aside.jsonl` holds them"),
+    "sources": record("of each source how many rows were `read`, and how many are left (`rows`)"),
+    "least": number("the lowest score of a row that was chosen; null where the method has none"),
+    "most": number("the highest"),
+})  # fmt: skip

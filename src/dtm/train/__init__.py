@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from dtm.train.dropout import check_dropout
 from dtm.train.preference import as_supervised, check_preference
 from dtm.train.settings import Settings, check_settings, steps_of
 
-__all__ = ["Settings", "as_supervised", "check_preference", "check_settings", "steps_of"]
+__all__ = ["Settings", "as_supervised", "check_dropout", "check_preference", "check_settings", "steps_of"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dtm.foundations.files import read_json, write_json
+from dtm.train.dropout import as_given
 
 
 class Saver:
@@ -43,7 +44,8 @@ def save(
     model: Any, tokenizer: Any, job: dict[str, Any], output: Path, weights: dict[str, Any] | None = None
 ) -> None:
     """Write a model folder, or with LoRA an adapter's: the same weights give the same bytes."""
-    model.save_pretrained(output, state_dict=weights)
+    with as_given(model, job.get("given_dropout") or {}):
+        model.save_pretrained(output, state_dict=weights)
     if job["lora"] is None:
         tokenizer.save_pretrained(output)
         return

@@ -9,7 +9,9 @@ from typing import Any
 
 from dtm.foundations.dataclass_fields import Setting, settings_of
 from dtm.foundations.errors import ConfigError, DtmError
-from dtm.foundations.registry import unknown
+from dtm.foundations.registry import Bound, unknown
+from dtm.train.dropout import check_rates
+from dtm.train.regularise import check_regulariser
 
 # Settings that do not change what is learnt; the run decides them or they only report.
 UNKEYED = ("logging_", "save_", "hub_", "report_to", "run_name", "output_dir", "push_to_hub", "disable_tqdm",
@@ -58,13 +60,22 @@ class Settings:
     args: Mapping[str, Any] = field(default_factory=dict)
     lora: Mapping[str, Any] | None = None
     same_adapter_init: bool = True
+    regularise: Bound | None = None
+    dropout: Mapping[str, float] | None = None
 
     @property
     def keyed(self) -> dict[str, Any]:
         """What the store's key holds: all but where and how often things are reported or saved."""
         args = {name: value for name, value in self.args.items() if not name.startswith(UNKEYED)}
         lora = None if self.lora is None else dict(self.lora)
-        return {"args": args, "lora": lora, "same_adapter_init": self.same_adapter_init if lora else None}
+        own: dict[str, Any] = {"regularise": self.regularise.key} if self.regularise else {}
+        own |= {"dropout": dict(self.dropout)} if self.dropout else {}
+        return {
+            "args": args,
+            "lora": lora,
+            "same_adapter_init": self.same_adapter_init if lora else None,
+            **own,
+        }
 
     @property
     def batch_size(self) -> int:
@@ -74,10 +85,20 @@ class Settings:
 
 
 def check_settings(
-    args: Mapping[str, Any], lora: Mapping[str, Any] | None, same_adapter_init: bool, where: Any
+    args: Mapping[str, Any],
+    lora: Mapping[str, Any] | None,
+    same_adapter_init: bool,
+    where: Any,
+    regularise: Any = None,
+    dropout: Mapping[str, Any] | None = None,
 ) -> tuple[Settings, list[DtmError]]:
-    """Check names and plain types against SFTConfig and LoraConfig; `where(key)` locates a key."""
-    errors = check_names(args, "SFTConfig", RESERVED, lambda name: where(f"train.args.{name}"))
+    """Check names and plain types against SFTConfig and LoraConfig; `where(key)` locates a key.
+
+    `regularise` is a section such as `train.regularise`.
+    """
+    bound, wrong = check_regulariser(regularise, args, lora, where)
+    errors = wrong + check_rates(dropout, where)
+    errors += check_names(args, "SFTConfig", RESERVED, lambda name: where(f"train.args.{name}"))
     full = {**DEFAULTS, **args}
     if "warmup_ratio" in args and "warmup_steps" not in args:
         full.pop("warmup_steps")
@@ -87,14 +108,14 @@ def check_settings(
                 ConfigError(f"{name} must be above 0, not {full[name]}", where=where(f"train.args.{name}"))
             )
     if lora is None:
-        return Settings(full, None, same_adapter_init), errors
+        return Settings(full, None, same_adapter_init, bound, dropout), errors
     known = settings_of("LoraConfig")
     for name, value in lora.items():
         errors += _check(name, value, known, "LoraConfig", where(f"train.lora.{name}"))
     rank = lora.get("r", LORA_DEFAULTS["r"])
     if isinstance(rank, int) and rank < 1:
         errors.append(ConfigError(f"the rank must be 1 or more, not {rank}", where=where("train.lora.r")))
-    return Settings(full, {**LORA_DEFAULTS, **lora}, same_adapter_init), errors
+    return Settings(full, {**LORA_DEFAULTS, **lora}, same_adapter_init, bound, dropout), errors
 
 
 def check_names(

@@ -14,6 +14,7 @@ from dtm.foundations.files import link, walk, write_json
 from dtm.foundations.models import load_model
 from dtm.foundations.types import Examples
 from dtm.train.checkpoints import POINTS, STAMP, discard_broken, latest, points_of, stamp
+from dtm.train.dropout import check_dropout, check_effect, given_rates
 from dtm.train.saving import Saver, is_sharded
 
 CURVE_POINTS = 200
@@ -25,7 +26,8 @@ def train(job: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> di
 
     `job` holds: name, base (folder), base_name, examples (Arrow file with TOKENS), output, scratch,
     args (SFTConfig's), lora (LoraConfig's or null), model (from_pretrained's), seed, adapter_seed,
-    threads, device, processes, `probe`, a number of steps after which to stop (0: none), and `checkpoints`: shares of
+    threads, device, processes, `regularise`, null or {method, settings, statistic (a folder, or null)},
+    `dropout`, null or rates, `probe`, a number of steps after which to stop (0: none), and `checkpoints`: shares of
     the optimizer steps (`3/10`) at which the model is kept as well, in `checkpoints/STEP/`. Returns steps,
     tokens (that carried loss), input_tokens, and checkpoints: {share: {step, share, steps, tokens}}.
     Resumes from the last whole checkpoint in scratch. In a gang all processes call it, and the first one writes.
@@ -66,6 +68,8 @@ def check(job: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> di
     arguments(job, total_steps=1)
     if job["lora"] is not None:
         lora_config(job["lora"])
+    if job.get("dropout"):
+        check_dropout(Path(job["base"]), job["dropout"])
     return {}
 
 
@@ -113,7 +117,12 @@ def _trainer(job: dict[str, Any], data: Any, progress: Callable[[dict[str, Any]]
 
     config = arguments(job, total_steps=job["total_steps"])  # it also joins the gang
     tokenizer = AutoTokenizer.from_pretrained(job["base"])
-    model = load_model(Path(job["base"]), job["model"], device="cpu" if is_sharded() else job["device"])
+    dropout = job.get("dropout") or {}
+    job["given_dropout"] = given_rates(Path(job["base"]), dropout) if dropout else {}
+    model = load_model(
+        Path(job["base"]), {**job["model"], **dropout}, device="cpu" if is_sharded() else job["device"]
+    )
+    check_effect(model, dropout)
     if job["lora"] is not None:
         from peft import get_peft_model, prepare_model_for_kbit_training
 
@@ -127,10 +136,14 @@ def _trainer(job: dict[str, Any], data: Any, progress: Callable[[dict[str, Any]]
     PartialState().wait_for_everyone()
     saver = Saver(job, tokenizer, model)
     watch = Watch(job["name"], progress, stamp, stop_after=job.get("probe", 0))
-    saver.trainer = SFTTrainer(
-        model=model, args=config, train_dataset=data, processing_class=tokenizer,
-        callbacks=[KeepPoints(job, saver), watch],
-    )  # fmt: skip
+    options = {"model": model, "args": config, "train_dataset": data, "processing_class": tokenizer,
+               "callbacks": [KeepPoints(job, saver), watch]}  # fmt: skip
+    if job.get("regularise"):
+        from dtm.train.regularise.trainer import Regularised
+
+        saver.trainer = Regularised(job, **options)
+    else:
+        saver.trainer = SFTTrainer(**options)
     return saver.trainer, saver
 
 
@@ -171,7 +184,7 @@ def _kept_points(job: dict[str, Any], steps: int, tokens: float) -> dict[str, di
 
 def _point(entry: dict[str, Any], trained: int) -> dict[str, Any]:
     """One point of the loss curve; tokens that carried loss so far (trl's own count restarts on resume)."""
-    names = ("step", "epoch", "loss", "learning_rate", "grad_norm")
+    names = ("step", "epoch", "loss", "penalty", "learning_rate", "grad_norm")
     return {
         **{name: entry[name] for name in names if name in entry},
         "tokens": round(trained * entry["epoch"]),

@@ -92,6 +92,33 @@ def test_fisher_is_the_mean_of_squared_gradients_of_each_rows_likelihood(submode
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-3, atol=1e-5 * scale, err_msg=name)
 
 
+def test_with_drawn_labels_it_is_the_fisher_information_of_the_models_own_predictions(tmp_path):
+    """One token to predict: F = sum_v p(v) (d log p(v) / d theta)^2, which 300 draws must come near."""
+    from transformers import AutoModelForCausalLM
+
+    base = tiny_model(tmp_path / "base", hidden=16, layers=1, seed=4)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float64)
+    weights = dict(model.named_parameters())
+    ids, draws = [3, 9, 40, 7], 300
+    log_p = torch.log_softmax(model(input_ids=torch.tensor([ids])).logits[0, 2], -1)
+    expected = dict.fromkeys(weights, 0.0)
+    for value in log_p:
+        gradients = torch.autograd.grad(value, list(weights.values()), retain_graph=True)
+        for name, one in zip(weights, gradients, strict=True):
+            expected[name] = expected[name] + value.exp().item() * one.numpy() ** 2
+    job = job_of((base, None), tmp_path, rows=draws, labels="drawn")
+    write_rows(tmp_path / "rows.arrow", [(ids, [0, 0, 0, 1])] * draws)
+    fisher(job, quiet)
+    found = load_file(tmp_path / "statistics.safetensors")
+    for name in ("model.layers.0.mlp.up_proj.weight", "model.layers.0.self_attn.v_proj.weight"):
+        assert np.corrcoef(found[name].ravel(), expected[name].ravel())[0, 1] > 0.9
+    total = sum(one.sum() for one in expected.values())
+    assert sum(one.sum() for one in found.values()) == pytest.approx(total, rel=0.1)
+    fisher({**job, "labels": "given"}, quiet)
+    given = load_file(tmp_path / "statistics.safetensors")
+    assert abs(sum(one.sum() for one in given.values()) - total) > 0.3 * total
+
+
 def test_gram_is_the_sum_of_outer_products_of_each_layers_inputs(submodel, tmp_path):
     _, _, model, changed = submodel
     inputs: dict[str, list[np.ndarray]] = {}

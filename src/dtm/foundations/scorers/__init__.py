@@ -4,10 +4,11 @@
     def length(examples_N, *, tokens): ...
 
 What a scorer `needs` is computed for it: `loss` and `alone`, the base's loss on the response with and without the
-instruction (foundations/signals), `judge`, an LLM's two scores, `tokens`, counts of the rendered rows.
+instruction (foundations/signals), `judge` and `rating`, an LLM's two scores each, `tokens`, counts of the rendered
+rows.
 """
 
-from dtm.foundations.scorers import field, ifd, judge, length, loss  # noqa: F401 - registers them
+from dtm.foundations.scorers import field, ifd, judge, length, loss, rating  # noqa: F401 - registers them
 from dtm.foundations.scorers.binding import bind_scorer
 
 __all__ = ["bind_scorer"]

@@ -40,6 +40,11 @@ class Difficulty(BaseModel):
     instruction: float = Field(ge=1, le=5)
     response: float = Field(ge=1, le=5)
 
+    @property
+    def numbers(self) -> tuple[float, float]:
+        """As `judge` takes them."""
+        return self.instruction, self.response
+
 
 def requests(examples_N: Examples) -> list[Request]:
     """One a row, in order; rules answer their task `difficulty`."""

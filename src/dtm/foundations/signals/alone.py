@@ -6,13 +6,13 @@ stood, behind the same template; in a conversation the assistant's earlier turns
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from dtm.foundations.batches import batches, padded
-from dtm.foundations.chat import Rendered, Renderer, Unusable
+from dtm.foundations.chat import Renderer, Unusable
 from dtm.foundations.errors import ModelError
 from dtm.foundations.signals.base import BATCH_TOKENS, Job, Progress, fill, open_base, open_rows
 from dtm.foundations.types import TOKENS, Examples
@@ -44,20 +44,26 @@ def alone(job: Job, progress: Progress) -> dict[str, Any]:
 
 def without_instruction(examples: Examples, model: str) -> Examples:
     """The rows with tokens of their responses alone, inside the template. Raises ModelError where it refuses that."""
+
+    def bare(messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+        return [one if one["role"] in ("assistant", "text") else {**one, "content": ""} for one in messages]
+
+    try:
+        return rendered_by(examples, model, bare)
+    except Unusable as reason:
+        raise ModelError(f"the chat template cannot render an empty instruction: {reason}", where=model,
+                         mend="Choose another scorer than ifd") from None  # fmt: skip
+
+
+def rendered_by(
+    examples: Examples, model: str, change: Callable[[Any], list[dict[str, str]]] = list
+) -> Examples:
+    """The rows in the tokens of the model's tokenizer, after a change of their messages; raises Unusable."""
     import pyarrow as pa
     from transformers import AutoTokenizer
 
     renderer = Renderer(AutoTokenizer.from_pretrained(model, local_files_only=True), max_length=None)
-    rendered: list[Rendered] = []
-    for row in examples.rows():
-        messages = [
-            one if one["role"] in ("assistant", "text") else {**one, "content": ""} for one in row["messages"]
-        ]
-        try:
-            rendered.append(renderer(messages))
-        except Unusable as reason:
-            raise ModelError(f"the chat template cannot render an empty instruction: {reason}", where=model,
-                             mend="Choose another scorer than ifd") from None  # fmt: skip
+    rendered = [renderer(change(row["messages"])) for row in examples.rows()]
     table = examples.table.drop_columns(TOKENS.names)
     for name in TOKENS.names:
         values = [getattr(one, name) for one in rendered]

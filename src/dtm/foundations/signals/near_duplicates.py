@@ -15,8 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dtm.disperse.sphere import threads
-from dtm.foundations.blocks import blocks, over_blocks
+from dtm.foundations.blocks import blocks, over_blocks, threads
 from dtm.foundations.signals.shingles import mixed, words
 from dtm.foundations.signals.text import BATCH, at
 
