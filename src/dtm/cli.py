@@ -342,8 +342,16 @@ def main() -> None:
     except (KeyboardInterrupt, SystemExit) as left:  # typer turns Ctrl-C into a silent exit with 130
         if isinstance(left, SystemExit) and left.code != INTERRUPTED:
             raise
-        typer.echo("dtm: stopped; what was done is kept, and the same command goes on from here", err=True)
-        sys.exit(INTERRUPTED)
+        from dtm.foundations.launch import signals
+
+        command = shlex.join(["dtm", *sys.argv[1:]])
+        typer.echo(f"dtm: stopped; what was done is kept, and the same command goes on from here: {command}", err=True)
+        sys.exit(128 + signals.received())
+    except MemoryError:
+        from dtm.foundations.launch.memory import MEND
+
+        typer.echo(f"dtm: out of memory, outside of the workers. {MEND}", err=True)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -67,9 +67,13 @@ class Display:
         if event.kind == "waiting":
             self._print(f"  [yellow]{name} waits for a place: {data['reason']}[/]")
         if event.kind == "retry":
-            self._print(
-                f"  [yellow]{name}: its worker died ({data['reason']}); going on from the last checkpoint[/]"
-            )
+            self._print(f"  [yellow]{name}: its worker is gone ({data['reason']}); going on from the last checkpoint[/]")
+        if event.kind == "stopping":
+            self._print(f"  [yellow]{name}: stopping behind this step; a second signal leaves at once[/]")
+        if event.kind == "left":
+            self._drop(name)
+            at = data.get("at")
+            self._print(f"  [yellow]{name}: stopped{'' if at is None else f' at step {at}, its checkpoint is kept'}[/]")
         if event.kind == "failed":
             from rich.markup import escape
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from dtm.config import RunFile, read
 from dtm.foundations.files import write_json
-from dtm.foundations.launch import Launcher
+from dtm.foundations.launch import Launcher, signals
 from dtm.foundations.store import Store
 from dtm.pipeline import folder
 from dtm.pipeline.checks import check
@@ -26,6 +26,7 @@ from dtm.pipeline.verbs import Run, Stopped
 STAGES = ("disperse", "train", "merge", "evaluate")
 
 
+@signals.caught()
 def run(
     source: Path | str | Mapping[str, Any] | RunFile,
     settings: Sequence[str] = (),
@@ -41,7 +42,9 @@ def run(
 
     `settings` are `key=value` overrides; `until` stops after that stage; `dry_run` returns the plan
     instead, with training speed measured if `probe`. A `launcher` stays open, its workers warm for the
-    caller's next run; its share must be the run's. Raises DtmError for a user's mistake, before work.
+    caller's next run; its share must be the run's. Raises DtmError for a user's mistake, before work. At SIGINT or
+    SIGTERM trainings write a checkpoint, and `signals.Stopped`, a KeyboardInterrupt, is raised; a second one leaves
+    at once.
     """
     file = source if isinstance(source, RunFile) else placed(read(source, settings))
     checked = check(file)

@@ -1,4 +1,4 @@
-"""What watches a training run: progress, checkpoints that are stamped, a loss that must stay finite."""
+"""What watches a training run: progress, checkpoints that are stamped, a stop in time, a loss that must stay finite."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from dtm.train.checkpoints import keep_point, plan_points, points_of
+from dtm.foundations.launch import leaving
+from dtm.train import logged
+from dtm.train.checkpoints import keep_newest, keep_point, plan_points, points_of
 from dtm.train.saving import Saver
 from dtm.train.sft import check_finite
 
 
 class Watch(TrainerCallback):
-    """Reports every step, stamps every checkpoint, and stops on a loss that is not finite."""
+    """Reports every step, stamps every checkpoint, and stops on a loss that is not finite.
+
+    Asked to leave, it has a checkpoint written behind the step in hand. `trainer` is set once there is one; `keep` is
+    how many checkpoints stay: the trainer itself would tell old from new by a clock that may have been set back.
+    """
 
     def __init__(
         self,
@@ -26,6 +32,12 @@ class Watch(TrainerCallback):
     ) -> None:
         self.name, self.progress, self.stamp, self.stop_after = name, progress, stamp, stop_after
         self.loss: float | None = None
+        self.trainer: Any = None
+        self.keep: int | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        logged.restore(self.trainer, Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        leaving.able()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         message = {
@@ -38,6 +50,9 @@ class Watch(TrainerCallback):
         if self.stop_after and state.global_step >= self.stop_after:
             control.should_training_stop = True
             control.should_save = False
+        elif state.global_step < state.max_steps and _all_asked(args.device):
+            control.should_training_stop = control.should_save = True
+            leaving.leave(state.global_step)
         return control
 
     def on_log(
@@ -52,9 +67,25 @@ class Watch(TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         from accelerate import PartialState
 
+        scratch = Path(args.output_dir)
+        checkpoint = scratch / f"checkpoint-{state.global_step}"
+        logged.save(self.trainer, checkpoint)
         PartialState().wait_for_everyone()  # each process writes files of its own
         if state.is_world_process_zero:
-            self.stamp(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+            self.stamp(checkpoint)
+            keep_newest(scratch, self.keep)
+
+
+def _all_asked(device: Any) -> bool:
+    """Whether to stop behind this step; in a gang all processes come to one answer."""
+    import torch
+
+    asked = leaving.asked()
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return asked
+    flag = torch.tensor([float(asked)], device=device)
+    torch.distributed.all_reduce(flag)
+    return bool(flag.item() > 0)
 
 
 class KeepPoints(TrainerCallback):

@@ -11,6 +11,7 @@ from typing import Any
 from dtm.foundations.adapters import lora_config
 from dtm.foundations.errors import ConfigError, TrainingError
 from dtm.foundations.files import link, walk, write_json
+from dtm.foundations.launch import leaving
 from dtm.foundations.models import load_model
 from dtm.foundations.types import Examples
 from dtm.train.checkpoints import POINTS, STAMP, discard_broken, latest, points_of, stamp
@@ -28,7 +29,8 @@ def train(job: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> di
     threads, device, processes, `probe`, a number of steps after which to stop (0: none), and `checkpoints`: shares of
     the optimizer steps (`3/10`) at which the model is kept as well, in `checkpoints/STEP/`. Returns steps,
     tokens (that carried loss), input_tokens, and checkpoints: {share: {step, share, steps, tokens}}.
-    Resumes from the last whole checkpoint in scratch. In a gang all processes call it, and the first one writes.
+    Resumes from the last whole checkpoint in scratch; asked to stop, it raises Left, with a checkpoint behind the step
+    in hand. In a gang all processes call it, and the first one writes.
     """
     import torch
 
@@ -40,6 +42,7 @@ def train(job: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> di
     if checkpoint is not None:
         progress({"stage": "resuming", "step": int(checkpoint.name.rpartition("-")[2])})
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    leaving.check()
     state = trainer.state
     output = Path(job["output"])
     weights = saver.gathered()
@@ -118,7 +121,8 @@ def _trainer(job: dict[str, Any], data: Any, progress: Callable[[dict[str, Any]]
     PartialState().wait_for_everyone()
     saver = Saver(job, tokenizer, model)
     watch = Watch(job["name"], progress, stamp, stop_after=job.get("probe", 0))
-    saver.trainer = SFTTrainer(
+    watch.keep, config.save_total_limit = config.save_total_limit, None
+    saver.trainer = watch.trainer = SFTTrainer(
         model=model, args=config, train_dataset=data, processing_class=tokenizer,
         callbacks=[KeepPoints(job, saver), watch],
     )  # fmt: skip

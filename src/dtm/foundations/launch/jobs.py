@@ -43,6 +43,7 @@ class Share:
 class Event:
     """`waiting` (for a place), `started`, `progress` (with `data`), `retry` (with `data["reason"]`), `done`, `failed`.
 
+    After a signal also `stopping`, at its next step, and `left`, behind the step `data["at"]`, None if nothing is kept.
     `started` says where: `data["host"]`, `["pid"]`, `["gpus"]` (as CUDA_VISIBLE_DEVICES, or None), `["attempt"]`.
     """
 
@@ -64,11 +65,13 @@ class Launcher(Protocol):
         *,
         on_event: Callable[[Event], None] = lambda event: None,
         on_done: Callable[[Job, dict[str, Any]], None] = lambda job, result: None,
+        on_failed: Callable[[Job, Exception], bool] = lambda job, error: False,
     ) -> list[dict[str, Any]]:
         """Run all jobs; results in the order of the jobs.
 
-        `on_done` is called as each job ends, so that what is finished is kept even if others fail.
-        The first error is raised after all other jobs have ended.
+        `on_done` is called as each job ends, so that what is finished is kept even if others fail. `on_failed` says
+        whether it dealt with an error; the first of the others is raised after all jobs have ended. At a signal
+        (`signals`) jobs keep their work and end, and `signals.Stopped` is raised.
         """
         ...
 

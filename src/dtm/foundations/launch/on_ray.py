@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dtm.foundations.errors import MissingInput, ResourceError, WorkerError
+from dtm.foundations.launch import signals
 from dtm.foundations.launch.jobs import Event, Job, Share
 from dtm.foundations.launch.places import Places
 from dtm.foundations.launch.process import LAST, Died
@@ -49,14 +50,16 @@ class RayLauncher(Places):
         *,
         on_event: Callable[[Event], None] = lambda event: None,
         on_done: Callable[[Job, dict[str, Any]], None] = lambda job, result: None,
+        on_failed: Callable[[Job, Exception], bool] = lambda job, error: False,
     ) -> list[dict[str, Any]]:
         """See `Launcher.map`."""
         import ray
 
         if jobs and not self._closed and not ray.is_initialized():
-            _connect(self.address)
+            with signals.kept():
+                _connect(self.address)
             self._connected = True
-        return super().map(jobs, on_event=on_event, on_done=on_done)
+        return super().map(jobs, on_event=on_event, on_done=on_done, on_failed=on_failed)
 
     def open(self, slot: int) -> _Actors:
         return _Actors(self.share, self.log, growing=self.address != "local")
@@ -197,6 +200,10 @@ class _Actors:
             elif node == 0:
                 result = last
         yield result
+
+    def interrupt(self) -> None:
+        for actor in self._actors:
+            actor.interrupt.remote()
 
     def hang_up(self) -> None:
         import ray

@@ -137,6 +137,9 @@ class _SlurmJob:
             time.sleep(POLL)
             self._check_there()
 
+    def interrupt(self) -> None:
+        (self.folder / "stop").touch()
+
     def hang_up(self) -> None:
         (self.folder / "leave").touch()
 
@@ -191,6 +194,8 @@ def serve(folder_name: str, threads: int) -> None:
             while not _pass_on(worker, folder):
                 if (folder / "leave").exists() or silence.lasts():
                     return
+                if (folder / "stop").exists():
+                    worker.interrupt()  # again and again: it asks for the same
     finally:
         worker.stop()
 

@@ -54,6 +54,11 @@ class RemoteWorker:
                 found.append(self._answers.get(timeout=left))
         return found
 
+    def interrupt(self) -> None:
+        """Ask the job in hand to keep its work and end."""
+        if self._kept is not None:
+            self._kept.interrupt()
+
     def stop(self) -> None:
         """See that the worker leaves."""
         if self._kept is not None:
@@ -74,7 +79,7 @@ class RemoteWorker:
         except Died as death:
             self._hear_out(worker)
             self._kept = None
-            self._answers.put({"event": "died", "reason": str(death)})
+            self._answers.put({"event": "died", "reason": str(death), "starved": death.starved})
 
     def _hear_out(self, worker: WorkerProcess) -> None:
         """Let what it has printed go before its last answer: a crash's traceback explains it."""
