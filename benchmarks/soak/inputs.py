@@ -1,4 +1,4 @@
-"""The run that is killed: the testbed's base of 1.6M parameters, made-up sums, every stage, a matter of half a minute."""
+"""The run that is killed: the testbed's base of 1.6M parameters, made-up sums, every stage, half a minute in all."""
 
 from __future__ import annotations
 

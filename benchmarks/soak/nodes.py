@@ -1,4 +1,4 @@
-"""A Ray cluster of this machine whose nodes can be killed: `ray.cluster_utils.Cluster`, a head without cores and two nodes."""
+"""A Ray cluster of this machine whose nodes can be killed (`ray.cluster_utils.Cluster`): a coreless head, two nodes."""
 
 from __future__ import annotations
 

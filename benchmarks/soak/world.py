@@ -14,7 +14,7 @@ from dtm.foundations.files import sha256, walk
 
 MARK = "DTM_SOAK"
 EXEMPT = {"log.jsonl", "workers.log", "manifest.json", "training_args.bin", "report.html", "results.json", "run.yaml",
-          "origin.json", "README.md"}  # times and places; a merge's README holds the run file, which says where it ran  # fmt: skip
+          "origin.json", "README.md"}  # fmt: skip  # times, and places: README has the run file
 WORKER = "dtm.foundations.launch.worker"
 OURS = ("dtm.", "ray::_Worker")
 
