@@ -1,4 +1,4 @@
-"""On the path of the soak's processes: each optimizer step of a training is a line in the file that SOAK_STEPS names."""
+"""On the path of the soak's processes: each optimizer step is a line in the file that SOAK_STEPS names."""
 
 import importlib.abc
 import importlib.util

@@ -67,7 +67,8 @@ class Display:
         if event.kind == "waiting":
             self._print(f"  [yellow]{name} waits for a place: {data['reason']}[/]")
         if event.kind == "retry":
-            self._print(f"  [yellow]{name}: its worker is gone ({data['reason']}); going on from the last checkpoint[/]")
+            reason = data["reason"]
+            self._print(f"  [yellow]{name}: its worker is gone ({reason}); going on from the last checkpoint[/]")
         if event.kind == "stopping":
             self._print(f"  [yellow]{name}: stopping behind this step; a second signal leaves at once[/]")
         if event.kind == "left":

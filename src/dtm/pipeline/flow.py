@@ -62,7 +62,7 @@ def run(
     launcher = launcher or checked.launch.open(file.output_dir / "workers.log")
     display.begin(command)
     try:
-        steps = Steps(store, launcher, display, planning=dry_run, folder=file.output_dir)
+        steps = Steps(store, launcher, display, planning=dry_run, folder=file.output_dir, command=command)
         this = Run(checked, steps, until=until)
         made = _make(this)
         evaluated = this.evaluate(made.wanted(checked)) if until == STAGES[-1] else {}

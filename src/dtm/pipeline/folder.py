@@ -11,6 +11,7 @@ from typing import Any
 from dtm.foundations.files import link, link_tree, read_json, write_text
 from dtm.foundations.store import Artifact
 from dtm.foundations.types import Model
+from dtm.pipeline import failing
 from dtm.pipeline.verbs import Run
 
 NOT_SHOWN = frozenset({"manifest.json"})
@@ -32,7 +33,7 @@ def show_models(run: Run, models: Sequence[tuple[Model, str]]) -> None:
     What was there before goes.
     """
     folder = run.steps.folder
-    shown = {folder / "submodels" / str(index): model for index, model in enumerate(run.submodels)}
+    shown = {folder / "submodels" / failing.part_of(model): model for model in run.submodels}
     for model, role in models:
         if role == "merged":
             shown[folder / "merged"] = model
@@ -108,8 +109,14 @@ def named_keys(store: Path) -> tuple[set[str], list[Path]]:
 
 
 def _card(card: Path, run: Run) -> str:
-    """The merge's card with this run's file in it: the store's may come from another run of the same merge."""
+    """The merge's card with this run's file in it: the store's may come from another run of the same merge.
+
+    So it is here, too, that it tells of sub-models that were dropped.
+    """
+    from dtm.report.dropping import dropped
+
     head = card.read_text(encoding="utf-8").partition("```yaml")[0]
+    head += "".join(f"**{line}**\n\n" for line in dropped(failing.dropped(run), len(run.portions)))
     return f"{head}```yaml\n{run.checked.file.document.text.rstrip()}\n```\n"
 
 

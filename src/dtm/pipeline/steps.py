@@ -16,6 +16,7 @@ from dtm.foundations.models import free_bytes
 from dtm.foundations.store import Artifact, Claim, Step, Store, text_digest
 from dtm.pipeline.display import Display
 from dtm.pipeline.estimates import peak_disk
+from dtm.pipeline.failing import Failure, told
 
 
 @dataclass
@@ -50,10 +51,10 @@ class Steps:
     """Runs steps over one store; with `planning`, steps marked heavy are recorded and not done."""
 
     def __init__(
-        self, store: Store, launcher: Launcher, display: Display, *, planning: bool, folder: Path
+        self, store: Store, launcher: Launcher, display: Display, *, planning: bool, folder: Path, command: str = ""
     ) -> None:
         self.store, self.launcher, self.display = store, launcher, display
-        self.planning, self.folder = planning, folder
+        self.planning, self.folder, self.command = planning, folder, command
         self.records: list[Record] = []
         self.planned: list[Work] = []  # works that planning left undone
         self._before = self._read("steps.json", {})
@@ -87,12 +88,22 @@ class Steps:
         return artifact
 
     def make_all(self, works: Sequence[Work], later: Mapping[str, Any] | None = None) -> list[Artifact]:
-        """Steps done by workers, side by side; each is kept as it ends, whatever becomes of the others.
+        """Steps done by workers, side by side; each is kept as it ends, and an error is raised in the end.
 
         `later` is what steps behind these will need of the disk: work that could not be finished is not begun.
         """
+        made, failures = self.make_some(works, later)
+        if failures:
+            raise told(failures, len(works), self.command)
+        return [artifact for artifact in made if artifact is not None]
+
+    def make_some(
+        self, works: Sequence[Work], later: Mapping[str, Any] | None = None
+    ) -> tuple[list[Artifact | None], list[Failure]]:
+        """The same, with what failed told instead of raised; it has no artifact."""
         self._name(*(work.step.key for work in works))
         found = {work.step.key: self.store.find(work.step) for work in works}
+        failures: list[Failure] = []
         missing = {work.step.key: work for work in works if found[work.step.key] is None}
         if self.planning:
             self.planned += missing.values()
@@ -100,11 +111,12 @@ class Steps:
                 found[key] = self._plan(work.label, work.what, work.step, work.needs)
         elif missing:
             self._check_room(*(work.needs for work in missing.values()), later or {})
-            found |= self._run(missing)
+            done, failures = self._run(missing)
+            found |= done
         for work in works:
             if work.step.key not in missing:
                 self._done(work.label, work.what, found[work.step.key], reused=True)  # type: ignore[arg-type]
-        return [found[work.step.key] for work in works]  # type: ignore[misc]
+        return [found[work.step.key] for work in works], failures
 
     def derive(
         self, step: Step, build: Callable[[Claim], Mapping[str, Any] | None], *, seconds: float
@@ -151,8 +163,9 @@ class Steps:
             self._named.update(keys)
             write_json(self.folder / "keys.json", sorted(self._named))
 
-    def _run(self, missing: dict[str, Work]) -> dict[str, Artifact]:
+    def _run(self, missing: dict[str, Work]) -> tuple[dict[str, Artifact], list[Failure]]:
         done: dict[str, Artifact] = {}
+        failures: list[Failure] = []
         claims: dict[str, Claim] = {}
         started: dict[str, float] = {}
         try:
@@ -186,11 +199,15 @@ class Steps:
                 why, seconds = self.why(work.label, work.step), time.monotonic() - started[key]
                 self._done(work.label, work.what, done[key], reused=False, why=why, seconds=seconds)
 
-            self.launcher.map(jobs, on_event=on_event, on_done=on_done)
+            def on_failed(job: Job, error: Exception) -> bool:
+                failures.append(Failure(job.name, error))
+                return True
+
+            self.launcher.map(jobs, on_event=on_event, on_done=on_done, on_failed=on_failed)
         finally:
             for claim in claims.values():
                 claim.release()
-        return done
+        return done, sorted(failures, key=lambda one: one.label)
 
     def _plan(self, label: str, what: str, step: Step, needs: Mapping[str, Any]) -> Artifact:
         self.records.append(

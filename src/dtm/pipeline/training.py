@@ -21,6 +21,7 @@ from dtm.foundations.seeds import derive32
 from dtm.foundations.store import Artifact, Claim, Step
 from dtm.foundations.types import Model
 from dtm.pipeline.estimates import merge_needs, train_needs
+from dtm.pipeline.failing import drop
 from dtm.pipeline.rows import Rows, model_digest
 from dtm.pipeline.steps import Work
 from dtm.train import Settings
@@ -130,14 +131,23 @@ class Training:
 
 
 def train(run: Run, trainings: Sequence[Training]) -> list[Model]:
-    """All of them, side by side on the launcher's workers; what the store holds is not trained again."""
+    """All of them, side by side on the launcher's workers; what the store holds is not trained again.
+
+    Sub-models that failed for good are left out where `on_failure` says so, and those that were dropped before.
+    """
+    trainings = [one for one in trainings if one.name not in run.dropped]
     kept = [_kept(run, one) for one in trainings]
     if not all(kept) and not run.steps.planning:
         _check_values(run, [one for one, there in zip(trainings, kept, strict=True) if not there])
     works = [one.work(one.final if there else one.whole) for one, there in zip(trainings, kept, strict=True)]
     later = merge_needs(trainings[0].start, run.checked.config.merge.export) if trainings else {}
-    made = run.steps.make_all(works, later)
-    return [_model(run, one, artifact) for one, artifact in zip(trainings, made, strict=True)]
+    made, failures = run.steps.make_some(works, later)
+    models = [
+        _model(run, one, artifact) for one, artifact in zip(trainings, made, strict=True) if artifact is not None
+    ]
+    if failures:
+        drop(run, failures, len(models), len(trainings))
+    return models
 
 
 def _kept(run: Run, training: Training) -> bool:

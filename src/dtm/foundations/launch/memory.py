@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from dtm.foundations.errors import ResourceError
+
 ATTEMPTS = 2  # as often may the kernel end a job's worker: once may be another's fault
 MEND = (
     "Change one of these and run again: a smaller train.args.per_device_train_batch_size (with more "
@@ -17,6 +19,10 @@ MEND = (
 )
 CGROUPS, STATISTICS = Path("/sys/fs/cgroup"), Path("/proc/vmstat")
 WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
+
+
+class OutOfMemory(ResourceError):
+    """A job's memory did not suffice."""
 
 
 def is_oom(error: BaseException) -> bool:

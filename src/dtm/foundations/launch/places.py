@@ -246,7 +246,7 @@ def result(job: Job, answers: Iterable[Mapping[str, Any]], report: Report, log: 
                 kind: type[DtmError] = getattr(errors, answer["kind"])
                 raise kind(answer["what"], where=answer["where"], mend=answer["mend"])
             case "crashed" if answer["memory"]:
-                raise ResourceError(
+                raise memory.OutOfMemory(
                     f"{job.name} ran out of memory: {memory.first_line(answer['what'])}", mend=memory.MEND
                 )
             case "crashed" if answer.get("full"):
@@ -268,7 +268,7 @@ def _stopped() -> WorkerError:
 
 def _died(job: Job, attempts: int, death: Died, log: Path | None) -> DtmError:
     if death.starved:
-        return ResourceError(
+        return memory.OutOfMemory(
             f"{job.name} ran out of memory: the kernel ended its worker {attempts} times", where=log, mend=memory.MEND
         )
     return WorkerError(
