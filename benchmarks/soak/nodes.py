@@ -25,12 +25,7 @@ class Nodes:
             os.environ.update({world.MARK: self.mark, "SOAK_STEPS": str(self.place / "steps.txt")})
             from ray.cluster_utils import Cluster
 
-            own = {
-                "num_cpus": 0,
-                "object_store_memory": STORE,
-                "include_dashboard": False,
-                "node_ip_address": "127.0.0.1",
-            }
+            own = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False}
             self._cluster = Cluster(initialize_head=True, head_node_args=own)
             self.address = self._cluster.address
             self._nodes: list[Any] = [self._add(), self._add()]
@@ -50,4 +45,4 @@ class Nodes:
             os.environ.pop(world.MARK)
 
     def _add(self) -> Any:
-        return self._cluster.add_node(num_cpus=1, object_store_memory=STORE, node_ip_address="127.0.0.1")
+        return self._cluster.add_node(num_cpus=1, object_store_memory=STORE)

@@ -278,6 +278,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "results.json")
     parser.add_argument("--minutes", type=float, default=1e6, help="no round begins after so many")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a Ray cluster is taken down
     arguments.folder.mkdir(parents=True, exist_ok=True)
     Soak(arguments.folder, json.loads(arguments.config.read_text()), arguments.out).go_on(
         time.time() + 60 * arguments.minutes
