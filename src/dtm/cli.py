@@ -248,6 +248,21 @@ def gc(
 
 
 @app.command()
+def verify(
+    store: Annotated[Path, typer.Argument(help="The store's folder.", metavar="STORE")] = Path(
+        "runs/.dtm-store"
+    ),
+) -> None:
+    """Read every byte of a store against its sha256; what is damaged is put aside, and the next run makes it again."""
+    from dtm.pipeline.collect import verify as verify_store
+
+    text, damaged = verify_store(store)
+    typer.echo(text)
+    if damaged:
+        raise typer.Exit(1)
+
+
+@app.command()
 def schema() -> None:
     """The JSON schema of a run file."""
     from dtm.config import Config

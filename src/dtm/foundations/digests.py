@@ -32,6 +32,12 @@ class Digests:
             ).fetchone()
         if row and row[0] == stat:
             return row[1]
+        return self.reread(path)
+
+    def reread(self, path: Path) -> str:
+        """sha256 of the file as it is now, whatever is remembered of it."""
+        path = path.resolve()
+        stat = _stat(path)
         value = sha256(path)
         self._save([(str(path), stat, value)])  # the stat of before: what changes meanwhile is read again
         return value

@@ -60,6 +60,7 @@ def run(
     display = Display(log, quiet=quiet)
     kept = launcher is not None
     launcher = launcher or checked.launch.open(file.output_dir / "workers.log")
+    store.tell = display.note
     display.begin(command)
     try:
         steps = Steps(store, launcher, display, planning=dry_run, folder=file.output_dir, command=command)

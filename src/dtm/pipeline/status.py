@@ -43,7 +43,7 @@ def show(found: dict[str, Any]) -> str:
     lines = []
     for name, step in found["steps"].items():
         ended = step["state"] in ("done", "reused", "failed")
-        spent = step["seconds"] if ended else time.time() - step["since"]
+        spent = step["seconds"] if ended else max(0.0, time.time() - step["since"])
         lines.append(f"{step['state']:<9} {name:<28} {duration(spent or 0.0)}")
     lines.append("finished" if found["finished"] else "not finished: the same `dtm run` goes on from here")
     return "\n".join(lines)

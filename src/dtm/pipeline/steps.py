@@ -189,7 +189,7 @@ class Steps:
             def on_event(event: Any) -> None:
                 if event.kind == "started":
                     started[keys[id(event.job)]] = time.monotonic()
-                    claims[keys[id(event.job)]].started = time.time()  # not while it waited for a worker
+                    claims[keys[id(event.job)]].started = time.monotonic()  # not while it waited for a worker
                 self.display.event(event)
 
             def on_done(job: Job, result: dict[str, Any]) -> None:
