@@ -8,7 +8,8 @@ from typing import Any
 
 import world
 
-QUIET = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+QUIET = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+         "RAY_worker_niceness": "0"}  # else 15: beside other work they would not get on  # fmt: skip
 STORE = 80 << 20  # bytes: the least that Ray takes
 
 

@@ -114,3 +114,33 @@ def outlives(job, progress):
     if Path(job["file"]).exists():
         return {"lived": True}
     return hangs(job, progress)
+
+
+def heeds(job, progress):
+    """Steps until it is asked to stop, and then leaves behind the step in hand; `after` steps it is done."""
+    from dtm.foundations.launch import leaving
+
+    leaving.able()
+    for step in range(1, job.get("after", 10_000) + 1):
+        time.sleep(0.005)
+        progress({"step": step, "pid": os.getpid()})
+        if leaving.asked() and not job.get("stubborn"):
+            leaving.leave(step)
+            break
+    leaving.check()
+    return {"steps": step}
+
+
+def allocates(job, progress):
+    """The error that torch itself raises where an allocation fails."""
+    import torch
+
+    with open(job["counter"], "a") as file:
+        file.write("x")
+    torch.empty(1 << 60, dtype=torch.uint8)
+
+
+def fills(job, progress):
+    """A write to a disk that is full."""
+    with open("/dev/full", "w") as file:
+        file.write("x" * 100_000)
