@@ -21,7 +21,9 @@ def scratch(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize(("count", "kept"), [(1, {10}), (2, {9, 10}), (5, {8, 9, 10}), (0, {8, 9, 10}), (None, {8, 9, 10})])
+@pytest.mark.parametrize(
+    ("count", "kept"), [(1, {10}), (2, {9, 10}), (5, {8, 9, 10}), (0, {8, 9, 10}), (None, {8, 9, 10})]
+)
 def test_the_newest_by_their_steps_stay(scratch, count, kept):
     keep_newest(scratch, count)
     assert {int(path.name.partition("-")[2]) for path in scratch.iterdir()} == kept

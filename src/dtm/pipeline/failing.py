@@ -44,7 +44,7 @@ def told(failures: Sequence[Failure], steps: int, command: str, *, hint: str = "
     mends = " ".join(dict.fromkeys(_sentence(one.error.mend) for one in failures
                                    if isinstance(one.error, DtmError) and one.error.mend))  # fmt: skip
     how = f"Go on with `{command}`" if command else "Run the same again to go on"
-    what = f"{names} failed{others}. " + " ".join(_sentence(_what(one.error)) for one in failures)
+    what = f"{names} failed{others}: " + "; ".join(_what(one.error) for one in failures)
     return type(first)(what, where=first.where, mend=f"{mends} {how}{f', {hint}' if hint else ''}".strip())
 
 

@@ -22,7 +22,7 @@ def launcher(monkeypatch):
 
 def test_an_allocation_that_fails_is_not_tried_again_and_says_what_to_change(launcher, tmp_path):
     job = Job("submodel-1", "jobs:allocates", {"counter": str(tmp_path / "counter")})
-    with pytest.raises(memory.OutOfMemory, match="submodel-1 ran out of memory: .*can't allocate memory") as caught:
+    with pytest.raises(memory.OutOfMemory, match=r"submodel-1 ran out of memory: .*can't allocate memory") as caught:
         launcher.map([job])
     assert (tmp_path / "counter").read_text() == "x"
     for setting in ("per_device_train_batch_size", "gradient_checkpointing", "max_length", "launch.workers"):
@@ -49,7 +49,7 @@ def test_one_such_death_may_be_anothers_fault(launcher, tmp_path, monkeypatch):
 
 
 def test_a_full_disk_is_told_as_such(launcher):
-    with pytest.raises(ResourceError, match="submodel-1 could not write: .*No space left.*dtm gc") as caught:
+    with pytest.raises(ResourceError, match=r"submodel-1 could not write: .*No space left.*dtm gc") as caught:
         launcher.map([Job("submodel-1", "jobs:fills")])
     assert not isinstance(caught.value, memory.OutOfMemory)
 
