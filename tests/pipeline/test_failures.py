@@ -2,89 +2,45 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-from pathlib import Path
-
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 from dtm.foundations.errors import ConfigError, DtmError, ResourceError, WorkerError
 from dtm.foundations.launch.memory import OutOfMemory
-from dtm.pipeline import run, training
 from dtm.report import validate
-from tests.pipeline.conftest import without, write_run
-
-COMMAND = "dtm run run.yaml"
-K = 4
+from tests.pipeline.stubbed import COMMAND, K, base_of
 
 
-class Here:
-    """A run of four stubbed sub-models over the store of an undisturbed one."""
-
-    def __init__(self, folder: Path, stub: Path) -> None:
-        self.folder, self.stub = folder, stub
-
-    def run(self, plan, *settings, **options):
-        (self.stub / "plan.json").write_text(json.dumps(plan))
-        (self.stub / "attempts").unlink(missing_ok=True)
-        asked = [f"disperse.k={K}", "disperse.method=random", "evaluate.tasks=[]", "evaluate.heldout=false",
-                 "launch.workers=2", f"output_dir={self.folder / 'run'}", *settings]  # fmt: skip
-        return run(self.folder / "run.yaml", asked, quiet=True, command=COMMAND, **options)
-
-    @property
-    def attempts(self) -> list[str]:
-        return [line.split()[0] for line in (self.stub / "attempts").read_text().splitlines()]
-
-    def adapters(self, *numbers):
-        return [load_file(self.folder / f"run/submodels/{n}/adapter_model.safetensors") for n in numbers]
-
-
-@pytest.fixture
-def here(undisturbed, inputs, tmp_path, monkeypatch):
-    monkeypatch.setattr("dtm.pipeline.launching.cores", lambda: 2)
-    monkeypatch.setattr(training, "TRAIN", "tests.pipeline.stub_training:train")
-    monkeypatch.setattr(training, "CHECK", "tests.pipeline.stub_training:check")
-    stub = tmp_path / "stub"
-    shutil.copytree(undisturbed / "run" / "submodels" / "0", stub / "adapter")
-    paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in paths if path))
-    monkeypatch.setenv("STUB", str(stub))
-    write_run(inputs, without(undisturbed, tmp_path))
-    return Here(tmp_path, stub)
-
-
-def test_the_others_are_kept_and_the_run_says_how_to_go_on(here):
+def test_the_others_are_kept_and_the_run_says_how_to_go_on(stubbed):
     with pytest.raises(WorkerError) as caught:
-        here.run({"submodel-1": "dies"})
-    assert sorted(here.attempts) == ["submodel-0", *["submodel-1"] * 3, "submodel-2", "submodel-3"]
+        stubbed.run({"submodel-1": "dies"})
+    assert sorted(stubbed.attempts) == ["submodel-0", *["submodel-1"] * 3, "submodel-2", "submodel-3"]
     message = caught.value.message
     assert "submodel-1 failed; the other 3 are kept: the worker of submodel-1 died 3 times (signal 9)" in message
     assert f"Go on with `{COMMAND}`" in message
     assert "-s on_failure=drop" in message
-    results = here.run({})
-    assert here.attempts == ["submodel-1"]
+    results = stubbed.run({})
+    assert stubbed.attempts == ["submodel-1"]
     assert results["dropped"] == []
     assert len(results["merge"]["weights"]) == K
 
 
-def test_two_that_fail_are_both_named(here):
+def test_two_that_fail_are_both_named(stubbed):
     with pytest.raises(OutOfMemory, match=r"submodel-1 and submodel-3 failed; the other 2 are kept") as caught:
-        here.run({"submodel-1": "out of memory", "submodel-3": "out of memory"})
-    assert here.attempts.count("submodel-1") == here.attempts.count("submodel-3") == 1
+        stubbed.run({"submodel-1": "out of memory", "submodel-3": "out of memory"})
+    assert stubbed.attempts.count("submodel-1") == stubbed.attempts.count("submodel-3") == 1
     assert caught.value.message.count("gradient_checkpointing") == 1
 
 
-def test_what_is_dropped_is_not_merged_and_is_said_wherever_the_merge_is_shown(here):
-    results = here.run({"submodel-1": "dies"}, "on_failure=drop", "merge.weights=[0.4, 0.1, 0.3, 0.2]")
+def test_what_is_dropped_is_not_merged_and_is_said_wherever_the_merge_is_shown(stubbed):
+    results = stubbed.run({"submodel-1": "dies"}, "on_failure=drop", "merge.weights=[0.4, 0.1, 0.3, 0.2]")
     validate(results)
-    folder = here.folder / "run"
+    folder = stubbed.folder / "run"
     assert {path.name for path in (folder / "submodels").iterdir()} == {"0", "2", "3"}
     weights = [0.4 / 0.9, 0.3 / 0.9, 0.2 / 0.9]
     np.testing.assert_allclose(results["merge"]["weights"], weights, rtol=1e-12)
-    base, merged, adapters = base_of(here), load_file(folder / "merged/model.safetensors"), here.adapters(0, 2, 3)
+    base, merged, adapters = base_of(stubbed), load_file(folder / "merged/model.safetensors"), stubbed.adapters(0, 2, 3)
     changed = 0
     for name, weight in base.items():
         expected, stem = weight.astype(np.float64), "base_model.model." + name.removesuffix(".weight")
@@ -105,59 +61,52 @@ def test_what_is_dropped_is_not_merged_and_is_said_wherever_the_merge_is_shown(h
         "base", "submodel-0", "submodel-2", "submodel-3", "merged"]  # fmt: skip
 
 
-def test_the_next_run_tries_it_again_and_merges_all(here):
-    dropped = here.run({"submodel-1": "out of memory"}, "on_failure=drop")
-    assert here.attempts.count("submodel-1") == 1
-    whole = here.run({}, "on_failure=drop")
-    assert here.attempts == ["submodel-1"]
+def test_the_next_run_tries_it_again_and_merges_all(stubbed):
+    dropped = stubbed.run({"submodel-1": "out of memory"}, "on_failure=drop")
+    assert stubbed.attempts.count("submodel-1") == 1
+    whole = stubbed.run({}, "on_failure=drop")
+    assert stubbed.attempts == ["submodel-1"]
     assert whole["dropped"] == []
     keys = [stage["key"] for one in (dropped, whole) for stage in one["stages"] if stage["name"] == "merge"]
     assert len(set(keys)) == 2
-    assert "dropped" not in (here.folder / "run/merged/README.md").read_text()
+    assert "dropped" not in (stubbed.folder / "run/merged/README.md").read_text()
 
 
-def test_a_baseline_does_without_the_same_one(here):
-    here.run({"submodel-2": "out of memory"}, "on_failure=drop", "baselines=[ensemble]")
-    assert here.attempts.count("submodel-2") == 1
+def test_a_baseline_does_without_the_same_one(stubbed):
+    stubbed.run({"submodel-2": "out of memory"}, "on_failure=drop", "baselines=[ensemble]")
+    assert stubbed.attempts.count("submodel-2") == 1
 
 
-def test_fewer_than_two_are_no_merge(here):
+def test_fewer_than_two_are_no_merge(stubbed):
     plan = {f"submodel-{number}": "out of memory" for number in (0, 1, 3)}
     with pytest.raises(WorkerError, match="fewer than two sub-models are left"):
-        here.run(plan, "on_failure=drop")
+        stubbed.run(plan, "on_failure=drop")
 
 
-def test_a_full_disk_drops_nothing(here):
+def test_a_full_disk_drops_nothing(stubbed):
     with pytest.raises(ResourceError, match=r"submodel-1 failed; the other 3 are kept.*No space left"):
-        here.run({"submodel-1": "full disk"}, "on_failure=drop")
+        stubbed.run({"submodel-1": "full disk"}, "on_failure=drop")
 
 
-def test_attribution_leaves_out_what_was_dropped(here, monkeypatch):
+def test_attribution_leaves_out_what_was_dropped(stubbed, monkeypatch):
     from dtm.pipeline import attribute
 
-    here.run({"submodel-1": "out of memory"}, "on_failure=drop")
+    stubbed.run({"submodel-1": "out of memory"}, "on_failure=drop")
     asked = []
     monkeypatch.setattr(attribute.Run, "evaluate", lambda run, models: {})
     monkeypatch.setattr(attribute.Steps, "make_all", lambda steps, works, later=None: asked.extend(works) or [])
-    result = attribute.attribute(here.folder / "run", quiet=True)
+    result = attribute.attribute(stubbed.folder / "run", quiet=True)
     assert [work.label for work in asked] == [f"without portion {number}" for number in (0, 2, 3)]
     assert [portion["portion"] for portion in result["portions"]] == [0, 2, 3]
 
 
 @pytest.mark.parametrize("said", ["dorp", "true"])
-def test_what_it_may_say(here, said):
+def test_what_it_may_say(stubbed, said):
     with pytest.raises(ConfigError, match=r"on_failure.*'stop' or 'drop'"):
-        here.run({}, f"on_failure={said}")
+        stubbed.run({}, f"on_failure={said}")
 
 
-def test_a_lone_step_fails_as_it_is(here):
+def test_a_lone_step_fails_as_it_is(stubbed):
     with pytest.raises(DtmError) as caught:
-        here.run({"vanilla_sft-0": "dies"}, "recipe=vanilla_sft", "train.args.nonsense=1")
+        stubbed.run({"vanilla_sft-0": "dies"}, "recipe=vanilla_sft", "train.args.nonsense=1")
     assert "are kept" not in caught.value.message
-
-
-def base_of(here):
-    for manifest in (here.folder / ".dtm-store/objects").glob("*/manifest.json"):
-        if json.loads(manifest.read_text())["step"] == "prepare_base":
-            return load_file(manifest.parent / "model.safetensors")
-    raise AssertionError("there is no prepared base")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from dtm.foundations.errors import StoreError
+from dtm.foundations.errors import ResourceError, StoreError
 from dtm.foundations.files import canonical, sha256, text_digest, walk
 
 
@@ -61,6 +61,11 @@ class Digests:
             with closing(sqlite3.connect(self.path, timeout=60)) as connection, connection:
                 yield connection
         except sqlite3.DatabaseError as error:
+            if "full" in str(error):
+                raise ResourceError(
+                    f"the digest cache cannot be written: {error}", where=self.path,
+                    mend="Free some space (`dtm gc` removes what no run names); the same command goes on from here",
+                ) from error  # fmt: skip
             raise StoreError(
                 f"the digest cache cannot be used: {error}", where=self.path,
                 mend="Delete that file; it is made again",
