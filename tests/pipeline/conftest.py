@@ -161,6 +161,11 @@ def content(out: Path, place: str = "run") -> dict[str, str]:
     return {**files, "results": json.dumps(results["results"], sort_keys=True)}
 
 
+def without_places(found: dict[str, str]) -> dict[str, str]:
+    """Of `content`, what equal runs in other folders and stores share: the card has the run file."""
+    return {name: value for name, value in found.items() if name not in ("keys.json", "merged/README.md")}
+
+
 def events(out: Path) -> dict[str, str]:
     """Whether each step of the last command was `done` or `reused`."""
     found = {}

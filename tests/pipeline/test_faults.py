@@ -13,7 +13,7 @@ from dtm.foundations.files import walk
 from dtm.foundations.store import Store
 from dtm.pipeline import steps
 from dtm.pipeline.collect import verify
-from tests.pipeline.conftest import content, events
+from tests.pipeline.conftest import content, events, without_places
 
 SUBMODEL, MERGED = "submodels/1/adapter_model.safetensors", "merged/model.safetensors"
 
@@ -72,7 +72,7 @@ def test_several_drivers_on_one_store_do_each_step_once(stubbed):
     assert json.dumps(alone["results"], sort_keys=True) == together[0]["results"]
     stubbed.run({}, f"store={stubbed.folder / 'alone'}", *other)
     for place, before in zip(("run", "other"), together, strict=True):
-        assert content(stubbed.folder, place) == before
+        assert without_places(content(stubbed.folder, place)) == without_places(before)
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", folder], check=True)
 
 
-@pytest.mark.parametrize("left", [0, 200_000, 700_000], ids=["none", "for some", "for more"])
+@pytest.mark.parametrize("left", [0, 200_000], ids=["none", "for some"])
 def test_a_disk_that_fills_up_costs_no_finished_step(stubbed, small_disk, left, monkeypatch):
     whole = stubbed.run({}, f"store={stubbed.folder / 'roomy'}")
     before = content(stubbed.folder)
@@ -97,7 +97,7 @@ def test_a_disk_that_fills_up_costs_no_finished_step(stubbed, small_disk, left, 
     stubbed.run({}, *store, until="disperse")
     room = os.statvfs(small_disk)
     (small_disk / "filler").write_bytes(b"x" * (room.f_bavail * room.f_frsize - left))
-    with pytest.raises(OSError, match=r"No space left|full|could not write") as caught:  # ResourceError is one
+    with pytest.raises(OSError, match=r"No space left|is full|disk has") as caught:  # ResourceError is one
         stubbed.run({}, *store)
     assert isinstance(caught.value, ResourceError) or caught.value.errno == 28
     kept = {manifest.parent.name for manifest in small_disk.glob("store/objects/*/manifest.json")}
@@ -105,6 +105,6 @@ def test_a_disk_that_fills_up_costs_no_finished_step(stubbed, small_disk, left, 
     assert Store(small_disk / "store").verify() == []
     again = stubbed.run({}, *store)
     assert again["results"] == whole["results"]
-    assert content(stubbed.folder) == before
+    assert without_places(content(stubbed.folder)) == without_places(before)
     assert kept <= {manifest.parent.name for manifest in small_disk.glob("store/objects/*/manifest.json")}
     assert not [name for name, _ in walk(small_disk / "store" / "work")]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dtm.foundations.errors import DataError, MissingInput, ResourceError, WorkerError
-from dtm.foundations.launch import Job, Share
+from dtm.foundations.launch import Job, Share, signals
 from tests.pipeline.conftest import RUN, content, without, write_run
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
@@ -30,8 +30,8 @@ def cluster():
         for name, value in QUIET.items():
             patch.setenv(name, value)
         patch.setenv("PYTHONPATH", os.pathsep.join([str(JOBS), os.environ.get("PYTHONPATH", "")]))
-        ray.init(num_cpus=2, num_gpus=4, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False,
-                 _node_ip_address="127.0.0.1", object_store_memory=100 << 20)  # fmt: skip
+        ray.init(address="local", num_cpus=2, num_gpus=4, include_dashboard=False, logging_level=logging.ERROR,
+                 log_to_driver=False, _node_ip_address="127.0.0.1", object_store_memory=100 << 20)  # fmt: skip
         yield
         ray.shutdown()
 
@@ -145,6 +145,23 @@ def test_ctrl_c_leaves_nothing_behind():
     while Path(f"/proc/{pid}").exists():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_a_job_keep_its_work(launcher, signum):
+    """SIGTERM as well, for which Ray sets a handler of its own."""
+    seen = []
+
+    def on_event(event):
+        seen.append((event.kind, event.data))
+        if event.kind == "progress" and event.data["step"] == 5:
+            os.kill(os.getpid(), signum)
+
+    with signals.caught(), pytest.raises(signals.Stopped):
+        launcher.map([Job("a", "jobs:heeds")], on_event=on_event)
+    steps = [data["step"] for kind, data in seen if kind == "progress"]
+    assert [data["at"] for kind, data in seen if kind == "left"] == [steps[-1]]
+    assert launcher.map([Job("again", "jobs:echo", {"value": 3})])[0]["value"] == 3
 
 
 def test_no_cluster_is_told_as_such(monkeypatch):

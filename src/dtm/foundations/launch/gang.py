@@ -178,7 +178,7 @@ class _Listening:
                 connection.sendall(self.job)
         elif message["event"] in ANSWERS:
             self.answered.add(connection)
-            if message["event"] != "done" or self.first[connection]:
+            if message["event"] not in ("done", "left") or self.first[connection]:
                 self._ended(message)
         elif self.first[connection]:
             self.send(message)
