@@ -19,11 +19,8 @@ def kills(results: dict[str, Any]) -> list[dict[str, Any]]:
 def stages(results: dict[str, Any]) -> str:
     """How many kills of each target fell into which stage, by what the log says was in hand."""
     counted = Counter((stage(kill), kill["target"]) for kill in kills(results))
-    names = [
-        name
-        for name in (*results["config"]["stages"], "between two steps")
-        if any(counted[name, one] for one in TARGETS)
-    ]
+    drawn = json.loads((HERE / "config.json").read_text(encoding="utf-8"))["stages"]  # in the order of a run
+    names = [name for name in (*drawn, "between two steps") if any(counted[name, one] for one in TARGETS)]
     lines = [f"| in hand when killed | {' | '.join(TARGETS)} |", "|---|" + "---|" * len(TARGETS)]
     lines += [
         f"| {name} | {' | '.join(str(counted[name, one] or '') for one in TARGETS)} |" for name in names
