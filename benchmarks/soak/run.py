@@ -98,10 +98,10 @@ class Round:
         self.random = random.Random(f"{soak.config['seed']}/{number}")
         self.kills: list[dict[str, Any]] = []
         self.starts, self.stopped = 0, list[str]()
-        shutil.rmtree(self.place, ignore_errors=True)
 
     def play(self) -> dict[str, Any]:
         began = time.monotonic()
+        shutil.rmtree(self.place, ignore_errors=True)
         workers = self.random.choice([1, 1, 2])
         with Nodes(self.kind == "ray", self.place, self.mark) as nodes:
             launch = {"workers": workers, "threads": 1}
