@@ -77,6 +77,13 @@ def test_first_runs_tables_are_made_from_its_results():
     assert module.tables(results) in (FIRST / "README.md").read_text(encoding="utf-8")
 
 
+def test_figures_are_drawn_from_their_results():
+    module = load(TESTBED / "figure.py")
+    for name in module.done():
+        drawn = (BENCHMARKS.parent / "docs" / "images" / f"pareto-{name}.svg").read_text(encoding="utf-8")
+        assert drawn == module.figure(module.read(name))
+
+
 def test_launch_tables_are_made_from_their_results():
     results = json.loads((LAUNCH / "results.json").read_text(encoding="utf-8"))
     config = json.loads((LAUNCH / "config.json").read_text(encoding="utf-8"))

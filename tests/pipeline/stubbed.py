@@ -16,10 +16,11 @@ from dtm.pipeline import run
 COMMAND = "dtm run run.yaml"
 K = 4
 TRAIN, CHECK = (f"tests.pipeline.stub_training:{name}" for name in ("train", "check"))
+WARM = "dtm.foundations.launch.worker:nothing"  # a stub needs no imports
 DRIVER = f"""
 import sys
-from dtm.pipeline import run, training
-training.TRAIN, training.CHECK = {TRAIN!r}, {CHECK!r}
+from dtm.pipeline import flow, run, training
+training.TRAIN, training.CHECK, flow.WARM = {TRAIN!r}, {CHECK!r}, {WARM!r}
 run(sys.argv[1], sys.argv[2:], quiet=True)
 """
 
@@ -59,6 +60,7 @@ def prepare(folder: Path, adapter: Path, monkeypatch) -> Stubbed:
     monkeypatch.setattr("dtm.pipeline.launching.cores", lambda: 2)
     monkeypatch.setattr("dtm.pipeline.training.TRAIN", TRAIN)
     monkeypatch.setattr("dtm.pipeline.training.CHECK", CHECK)
+    monkeypatch.setattr("dtm.pipeline.flow.WARM", WARM)
     stub = folder / "stub"
     shutil.copytree(adapter, stub / "adapter")
     paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]

@@ -55,8 +55,14 @@ def kept() -> Iterator[None]:
 
 @contextmanager
 def listening(listener: Callable[[], None]) -> Iterator[None]:
-    """Call `listener` at the first signal, instead of raising: it must be safe anywhere, as SimpleQueue.put is."""
+    """Call `listener` at the first signal, instead of raising: it must be safe anywhere, as SimpleQueue.put is.
+
+    Only from the main thread, which a signal would interrupt.
+    """
     global _listener
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before, _listener = _listener, listener
     try:
         yield
