@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from dtm.foundations.launch import Job, LocalLauncher, Share, gang, signals
+from dtm.foundations.launch import Job, LocalLauncher, Share, gang
 from dtm.train.sft import train
 
 HERE = Path(__file__).parent
@@ -43,36 +42,6 @@ def test_two_processes_resume_after_a_kill_and_train_as_one_does(job, tmp_path):
     for name, value in alone.items():
         np.testing.assert_allclose(together[name], value, atol=2e-6)
     assert list(tmp_path.glob("gang-*")) == []
-
-
-@pytest.mark.slow
-def test_two_processes_that_are_asked_leave_behind_one_step_and_go_on_there(job, tmp_path):
-    """Real `accelerate launch`; both must come to one answer, or the one that goes on waits for the other for ever."""
-    own = {name: str(tmp_path / "one" / name) for name in ("output", "scratch")}
-    train({**job, **own}, lambda data: None)
-    job["args"] |= {"per_device_train_batch_size": 2, "save_steps": 100, "logging_steps": 1}
-    seen = []
-
-    def on_event(event):
-        seen.append((event.kind, event.data))
-        if event.kind == "progress" and event.data.get("step") == 1 and not stopped:
-            stopped.append(True)
-            os.kill(os.getpid(), signal.SIGINT)
-
-    stopped = []
-    with LocalLauncher(share=Share(processes=2, cpus=2), log=tmp_path / "log") as launcher:
-        work = Job("submodel-0", "dtm.train.sft:train", job, lock=str(tmp_path / "lock"), spread=True)
-        with signals.caught(), pytest.raises(signals.Stopped):
-            launcher.map([work], on_event=on_event)
-        (left,) = [data["at"] for kind, data in seen if kind == "left"]
-        assert left in (1, 2)
-        assert launcher.map([work], on_event=on_event)[0]["steps"] == 3
-    assert ("progress", {"stage": "resuming", "step": left}) in seen
-    alone, together = (
-        load_file(Path(folder) / "adapter_model.safetensors") for folder in (own["output"], job["output"])
-    )
-    for name, value in alone.items():
-        np.testing.assert_allclose(together[name], value, atol=2e-6)
 
 
 RANKS = """
@@ -122,3 +91,17 @@ def test_weights_in_shards_become_one_folder_in_the_bases_names_and_dtype(lora, 
         (model(input_ids=ids, labels=ids).loss / 2).backward()
     for name, value in model.named_parameters():
         np.testing.assert_allclose(found[name], (value - 0.1 * value.grad).detach(), atol=1e-6)
+
+
+def test_processes_of_a_gang_come_to_one_answer_whether_to_stop(monkeypatch):
+    """Else the one that goes on would wait for the other in the next step's collective."""
+    ranks = RANKS.replace(', "ACCELERATE_USE_FSDP": "true"', "")
+
+    def launch(settings, folder, address):
+        return subprocess.Popen([sys.executable, "-c", ranks], env={**os.environ, gang.ADDRESS: address})
+
+    monkeypatch.setattr(gang, "_launch", launch)
+    sent = []
+    gang.run({"function": "gang_jobs:agrees", "arguments": {}, "lock": None, "gang": {"processes": 2}}, sent.append)
+    assert [one["data"]["answers"] for one in sent if one["event"] == "progress"] == [[False, True]]
+    assert sent[-1] == {"event": "left", "at": 2}
