@@ -94,7 +94,7 @@ class Places:
             threading.Thread(target=self._serve, args=(slot, going), daemon=True)
             for slot in sorted(range(self.workers), key=lambda one: self._places[one] is None)[: len(jobs)]
         ]  # kept places first
-        with signals.listening(lambda: going.happenings.put(None)):
+        with signals.listening(lambda: going.happenings.put(None)) as signalled:
             for slot in slots:
                 slot.start()
             while going.open:
@@ -105,7 +105,7 @@ class Places:
                     self._leave(going)
         for slot in slots:  # one that still waits for its place gives it up
             slot.join()
-        if self._leaving:
+        if signalled:
             raise signals.Stopped
         if going.failures:
             raise going.failures[0]

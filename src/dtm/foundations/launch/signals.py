@@ -54,18 +54,24 @@ def kept() -> Iterator[None]:
 
 
 @contextmanager
-def listening(listener: Callable[[], None]) -> Iterator[None]:
+def listening(listener: Callable[[], None]) -> Iterator[list[int]]:
     """Call `listener` at the first signal, instead of raising: it must be safe anywhere, as SimpleQueue.put is.
 
-    Only from the main thread, which a signal would interrupt.
+    Gives a list that then holds the signal. Only from the main thread, which a signal would interrupt.
     """
     global _listener
+    heard: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield heard
         return
-    before, _listener = _listener, listener
+
+    def hear() -> None:
+        heard.append(received())
+        listener()
+
+    before, _listener = _listener, hear
     try:
-        yield
+        yield heard
     finally:
         _listener = before
 
