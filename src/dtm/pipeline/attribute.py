@@ -175,13 +175,13 @@ def _numbered(run: Run, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**row, "portion": int(failing.part_of(run.submodels[row["portion"]]))} for row in rows]
 
 
-def _dropped(folder: Path) -> dict[str, str]:
+def _dropped(folder: Path) -> dict[tuple[str, str], str]:
     """The sub-models that the run does without, and why."""
     try:
         rows = read_json(folder / "results.json").get("dropped") or []
     except (OSError, ValueError):
         return {}
-    return {row["submodel"]: row["reason"] for row in rows}
+    return {(row["submodel"], row["digest"]): row["reason"] for row in rows}
 
 
 def _tasks(run: Run, evaluated: Any, artifacts: Sequence[Artifact]) -> list[dict[str, Any]]:

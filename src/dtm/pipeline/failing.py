@@ -19,6 +19,7 @@ from dtm.report.wording import listing
 if TYPE_CHECKING:
     from dtm.foundations.types import Model
     from dtm.pipeline.rows import Rows
+    from dtm.pipeline.training import Training
     from dtm.pipeline.verbs import Run
 
 OWN = (WorkerError, TrainingError, OutOfMemory)  # faults of one sub-model: not a full disk, not a mistake in the file
@@ -31,6 +32,11 @@ class Failure:
 
     label: str
     error: Exception
+
+
+def is_dropped(run: Run, rows: Rows, name: str = "") -> bool:
+    """Whether the sub-model of those rows, or the training of that name on them, was dropped in this run."""
+    return (name or name_of(rows), rows.digest) in run.dropped
 
 
 def told(failures: Sequence[Failure], steps: int, command: str, *, hint: str = "") -> Exception:
@@ -48,8 +54,9 @@ def told(failures: Sequence[Failure], steps: int, command: str, *, hint: str = "
     return type(first)(what, where=first.where, mend=f"{mends} {how}{f', {hint}' if hint else ''}".strip())
 
 
-def drop(run: Run, failures: Sequence[Failure], trained: int, asked: int) -> None:
+def drop(run: Run, failures: Sequence[Failure], trainings: Sequence[Training]) -> None:
     """Note sub-models as dropped if the run file says so and it can be; else raise what ended them."""
+    asked, trained, rows = len(trainings), len(trainings) - len(failures), {one.name: one.rows for one in trainings}
     droppable = asked >= 2 and all(isinstance(one.error, OWN) for one in failures)
     if run.checked.config.on_failure == "stop" or not droppable:
         raise told(failures, asked, run.steps.command, hint=DROP if droppable and trained >= 2 else "")
@@ -59,20 +66,20 @@ def drop(run: Run, failures: Sequence[Failure], trained: int, asked: int) -> Non
         raise WorkerError(f"without {listing([one.label for one in failures])} fewer than two sub-models are left, and "
                           f"nothing to merge. {error}", where=where)  # fmt: skip
     for one in failures:
-        run.dropped[one.label] = _what(one.error)
+        run.dropped[one.label, rows[one.label].digest] = _what(one.error)
         run.steps.display.note(f"  {one.label} is dropped: {_what(one.error).splitlines()[0]}")
 
 
 def kept_rows(run: Run, portions: Sequence[Rows]) -> list[Rows]:
     """The portions whose sub-models were not dropped."""
-    return [rows for rows in portions if name_of(rows) not in run.dropped]
+    return [rows for rows in portions if not is_dropped(run, rows)]
 
 
 def kept_section(run: Run, section: Merge, portions: Sequence[Rows]) -> Merge:
     """The section with the listed weights of those that are left, scaled to the sum of all."""
     if not isinstance(section.weights, list) or len(section.weights) != len(portions):
         return section
-    left = [weight for weight, rows in zip(section.weights, portions, strict=True) if name_of(rows) not in run.dropped]
+    left = [weight for weight, rows in zip(section.weights, portions, strict=True) if not is_dropped(run, rows)]
     if len(left) == len(section.weights):
         return section
     if not sum(left):
@@ -95,11 +102,10 @@ def part_of(model: Model) -> str:
 
 def dropped(run: Run) -> list[dict[str, Any]]:
     """What results.json tells of sub-models that the merge lacks."""
-    by_name = {name_of(rows): rows for rows in run.portions}
     return [
-        {"submodel": name, "portion": int(by_name[name].part), "rows": by_name[name].count,
-         "trained_tokens": by_name[name].trained_tokens, "reason": reason}
-        for name, reason in run.dropped.items() if name in by_name
+        {"submodel": name_of(rows), "portion": int(rows.part), "rows": rows.count, "digest": rows.digest,
+         "trained_tokens": rows.trained_tokens, "reason": run.dropped[name_of(rows), rows.digest]}
+        for rows in run.portions if is_dropped(run, rows)
     ]  # fmt: skip
 
 

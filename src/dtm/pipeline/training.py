@@ -21,7 +21,7 @@ from dtm.foundations.seeds import derive32
 from dtm.foundations.store import Artifact, Claim, Step
 from dtm.foundations.types import Model
 from dtm.pipeline.estimates import merge_needs, train_needs
-from dtm.pipeline.failing import drop
+from dtm.pipeline.failing import drop, is_dropped
 from dtm.pipeline.rows import Rows, model_digest
 from dtm.pipeline.steps import Work
 from dtm.train import Settings
@@ -135,7 +135,7 @@ def train(run: Run, trainings: Sequence[Training]) -> list[Model]:
 
     Sub-models that failed for good are left out where `on_failure` says so, and those that were dropped before.
     """
-    trainings = [one for one in trainings if one.name not in run.dropped]
+    trainings = [one for one in trainings if not is_dropped(run, one.rows, one.name)]
     kept = [_kept(run, one) for one in trainings]
     if not all(kept) and not run.steps.planning:
         _check_values(run, [one for one, there in zip(trainings, kept, strict=True) if not there])
@@ -146,7 +146,7 @@ def train(run: Run, trainings: Sequence[Training]) -> list[Model]:
         _model(run, one, artifact) for one, artifact in zip(trainings, made, strict=True) if artifact is not None
     ]
     if failures:
-        drop(run, failures, len(models), len(trainings))
+        drop(run, failures, trainings)
     return models
 
 

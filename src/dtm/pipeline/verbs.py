@@ -50,7 +50,7 @@ class Run(RowVerbs, PreferenceVerbs):
     """One run: what was checked, how steps are done, and what they made.
 
     `making` is the name of the recipe that calls the verbs; `choices` are those made on dev, in order; `origin` is
-    what the sub-models were trained from, `dropped` the reason of each that failed and is done without.
+    what the sub-models were trained from, `dropped` why, by name and rows, those failed that the run does without.
     """
 
     checked: Checked
@@ -61,7 +61,7 @@ class Run(RowVerbs, PreferenceVerbs):
     dev: Rows | None = None
     portions: list[Rows] = field(default_factory=list)
     submodels: list[Model] = field(default_factory=list)
-    dropped: dict[str, str] = field(default_factory=dict)
+    dropped: dict[tuple[str, str], str] = field(default_factory=dict)
     origin: Model | None = None
     choices: list[dict[str, Any]] = field(default_factory=list)
     augmented: list[dict[str, Any]] = field(default_factory=list)

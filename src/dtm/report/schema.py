@@ -197,6 +197,7 @@ RESULTS_SCHEMA: dict[str, Any] = {
             "portion": _count("number of its portion, from 0"),
             "rows": _count("rows of that portion, which the merge has learnt nothing of"),
             "trained_tokens": _count("those of its tokens that carry loss"),
+            "digest": _text("sha256 of those rows as they were given to training"),
             "reason": _name("what ended it"),
         })),
         "curves": _list("training curve of each trained model", _row({
