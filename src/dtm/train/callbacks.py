@@ -8,13 +8,17 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from dtm.foundations.speed import Speed
 from dtm.train.checkpoints import keep_point, plan_points, points_of
 from dtm.train.saving import Saver
 from dtm.train.sft import check_finite
 
 
 class Watch(TrainerCallback):
-    """Reports every step, stamps every checkpoint, and stops on a loss that is not finite."""
+    """Reports every step, stamps every checkpoint, and stops on a loss that is not finite.
+
+    `tokens` are those that one epoch reads.
+    """
 
     def __init__(
         self,
@@ -22,17 +26,27 @@ class Watch(TrainerCallback):
         progress: Callable[[dict[str, Any]], None],
         stamp: Callable[[Path], None],
         *,
+        tokens: int,
         stop_after: int = 0,
     ) -> None:
         self.name, self.progress, self.stamp, self.stop_after = name, progress, stamp, stop_after
         self.loss: float | None = None
+        self.rate: float | None = None
+        self.tokens, self._token_speed, self._step_speed = tokens, Speed(), Speed()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        tokens = round(self.tokens * (state.epoch or 0.0))
+        a_second = self._step_speed.seen(state.global_step)
+        left = (state.max_steps - state.global_step) / a_second if a_second else None
         message = {
             "stage": "training",
             "step": state.global_step,
             "steps": state.max_steps,
             "loss": self.loss,
+            "learning_rate": self.rate,
+            "tokens": tokens,
+            "tokens_per_second": self._token_speed.seen(tokens),
+            "seconds_left": left,
         }
         self.progress(message)
         if self.stop_after and state.global_step >= self.stop_after:
@@ -47,7 +61,7 @@ class Watch(TrainerCallback):
             if logs and key in logs:
                 check_finite(float(logs[key]), self.name, state.global_step)
         if logs and "loss" in logs:
-            self.loss = float(logs["loss"])
+            self.loss, self.rate = float(logs["loss"]), logs.get("learning_rate")
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         from accelerate import PartialState

@@ -110,7 +110,7 @@ def _trainer(job: dict[str, Any], data: Any, progress: Callable[[dict[str, Any]]
     return _rendered_trainer()(
         model=model, args=config, train_dataset=data, processing_class=tokenizer,
         peft_config=None if job["lora"] is None else lora_config(job["lora"]),
-        callbacks=[Watch(job["name"], progress, stamp, stop_after=job.get("probe", 0))],
+        callbacks=[Watch(job["name"], progress, stamp, tokens=_tokens(data)[1], stop_after=job.get("probe", 0))],
     )  # fmt: skip
 
 

@@ -35,7 +35,7 @@ def train(job: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> di
     torch.set_num_threads(job["threads"])
     progress({"stage": "loading"})
     data, total, trained = _dataset(job)
-    trainer, saver = _trainer(job, data, progress)
+    trainer, saver = _trainer(job, data, total, progress)
     checkpoint = latest(Path(job["scratch"]))
     if checkpoint is not None:
         progress({"stage": "resuming", "step": int(checkpoint.name.rpartition("-")[2])})
@@ -95,7 +95,9 @@ def arguments(
     return config
 
 
-def _trainer(job: dict[str, Any], data: Any, progress: Callable[[dict[str, Any]], None]) -> tuple[Any, Saver]:
+def _trainer(
+    job: dict[str, Any], data: Any, tokens: int, progress: Callable[[dict[str, Any]], None]
+) -> tuple[Any, Saver]:
     from accelerate import PartialState
     from transformers import AutoTokenizer, set_seed
     from trl import SFTTrainer
@@ -117,7 +119,7 @@ def _trainer(job: dict[str, Any], data: Any, progress: Callable[[dict[str, Any]]
         discard_broken(Path(job["scratch"]))
     PartialState().wait_for_everyone()
     saver = Saver(job, tokenizer, model)
-    watch = Watch(job["name"], progress, stamp, stop_after=job.get("probe", 0))
+    watch = Watch(job["name"], progress, stamp, tokens=tokens, stop_after=job.get("probe", 0))
     saver.trainer = SFTTrainer(
         model=model, args=config, train_dataset=data, processing_class=tokenizer,
         callbacks=[KeepPoints(job, saver), watch],

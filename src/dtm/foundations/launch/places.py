@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from dtm.foundations import errors
 from dtm.foundations.errors import DtmError, ResourceError, WorkerError
 from dtm.foundations.launch.jobs import Event, Job, Share
+from dtm.foundations.launch.printed import Printed
 from dtm.foundations.launch.process import GRACE, Died
 
 ATTEMPTS = 3
@@ -170,12 +171,15 @@ class Places:
         return None
 
     def _attempt(self, slot: int, job: Job, report: Report) -> Any:
+        printed = Printed(self.log if job.log is None else Path(job.log))
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 place = self._ready(slot, lambda reason: report("waiting", {"reason": reason}), lambda: False)
                 assert place is not None
+                if job.log is not None:
+                    printed.heading(attempt, place.where)
                 report("started", {"attempt": attempt, **place.where})
-                return result(job, place.answers(self._message(job)), report, self.log)
+                return result(job, place.answers(self._message(job)), report, printed)
             except Died as death:
                 if death.lost:
                     self._drop(slot)
@@ -183,8 +187,8 @@ class Places:
                     raise _stopped() from None
                 if attempt == ATTEMPTS:
                     raise WorkerError(
-                        f"the worker of {job.name} died {attempt} times ({death})",
-                        where=self.log,
+                        printed.told(f"the worker of {job.name} died {attempt} times ({death})"),
+                        where=printed.log,
                         mend="The kernel ends a process that uses too much memory: try a smaller "
                         "per_device_train_batch_size, max_length or launch.workers; what was done is kept, "
                         "and the same command goes on from there",
@@ -198,7 +202,8 @@ class Places:
             "processes": self.share.processes, "threads": self.share.threads, "cpu": self.share.gpus == 0,
             "accelerate": self.share.accelerate and dict(self.share.accelerate),
         } if job.spread and is_gang(self.share) else None  # fmt: skip
-        return {"function": job.function, "arguments": job.arguments, "lock": job.lock, "gang": spread}
+        return {"function": job.function, "arguments": job.arguments, "lock": job.lock, "log": job.log,
+                "gang": spread}  # fmt: skip
 
     def _place(self, slot: int) -> Place:
         """The slot's place, opened if there is none."""
@@ -222,7 +227,7 @@ def is_gang(share: Share) -> bool:
     return share.processes > 1 or share.accelerate is not None
 
 
-def result(job: Job, answers: Iterable[Mapping[str, Any]], report: Report, log: Path | None) -> Any:
+def result(job: Job, answers: Iterable[Mapping[str, Any]], report: Report, printed: Printed) -> Any:
     """What the job returned; its progress is reported, its error raised."""
     for answer in answers:
         match answer["event"]:
@@ -244,7 +249,8 @@ def result(job: Job, answers: Iterable[Mapping[str, Any]], report: Report, log: 
                 )
             case "crashed":
                 raise WorkerError(
-                    f"{job.name}: {answer['what']}", where=log, mend="The log has the traceback"
+                    printed.told(f"{job.name}: {answer['what']}"),
+                    where=printed.log, mend="The log has all of it",
                 )
     raise AssertionError("a worker's last answer ends the job")
 

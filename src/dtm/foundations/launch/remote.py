@@ -42,7 +42,8 @@ class RemoteWorker:
 
     def begin(self, message: Mapping[str, Any]) -> None:
         """Hand over a job."""
-        threading.Thread(target=self._work, args=(self._worker(), dict(message)), daemon=True).start()
+        here = {**message, "log": None}  # what it prints goes to the driver, and not to a file of this machine
+        threading.Thread(target=self._work, args=(self._worker(), here), daemon=True).start()
 
     def more(self, wait: float = WAIT) -> list[dict[str, Any]]:
         """The answers since the last call, at least one unless it takes long; {"event": "log"} is what was printed."""
@@ -97,12 +98,3 @@ def check_versions(place: Mapping[str, Any]) -> None:
         raise WorkerError(
             f"{place['host']} has {', '.join(others)}", mend="Install the same versions everywhere"
         )
-
-
-def append(log: Path | None, text: str) -> None:
-    """Add what a worker printed to the driver's log."""
-    if log is None:
-        return
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "a", encoding="utf-8") as file:
-        file.write(text)
