@@ -148,9 +148,9 @@ def prefer(run: Run, model: Model, pairs: Pairs, name: str, shuffled: bool) -> M
     start = run.materialise(model)
     one = _Preferring(run, name, pairs, start, run.checked.preference.settings, shuffled)  # type: ignore[union-attr]
     if not run.steps.planning and run.steps.store.find(one.step) is None:
-        run.steps.launcher.map(
-            [Job("settings", CHECK, {**one.plain, "scratch": str(run.steps.store.root / "work")})]
-        )
+        job = Job("settings", CHECK, {**one.plain, "scratch": str(run.steps.store.root / "work")})
+        with run.steps.display.aside("settings", "a worker starts, and checks them"):
+            run.steps.launcher.map([job])
     made = run.steps.make_all([one.work])[0]
     facts = made.facts
     if not made.pending:

@@ -199,4 +199,5 @@ def _check_values(run: Run, trainings: Sequence[Training]) -> None:
         seen.append(settings)
         arguments = {"args": dict(settings.args), "lora": settings.lora and dict(settings.lora), "seed": 0,
                      "device": run.checked.device, "scratch": str(scratch)}  # fmt: skip
-        run.steps.launcher.map([Job("settings", CHECK, arguments)])
+        with run.steps.display.aside("settings", "a worker starts, and checks them"):
+            run.steps.launcher.map([Job("settings", CHECK, arguments)])

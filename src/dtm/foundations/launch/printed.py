@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class Printed:
 
     def heading(self, attempt: int, where: Mapping[str, Any]) -> None:
         """A line that parts this attempt from the one before."""
-        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        now = datetime.now(UTC).isoformat(timespec="seconds")
         append(self.log, f"--- {now} attempt {attempt} on {where.get('host')}, process {where.get('pid')} ---\n")
         self._start = _size(self.log)
 
