@@ -7,7 +7,7 @@ model's key: kept or not, it has the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -15,15 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dtm.foundations.errors import ConfigError
-from dtm.foundations.files import link, walk
+from dtm.foundations.files import link, text_digest, walk
 from dtm.foundations.launch import Job
 from dtm.foundations.seeds import derive32
 from dtm.foundations.store import Artifact, Claim, Step
 from dtm.foundations.types import Model
 from dtm.pipeline.estimates import merge_needs, train_needs
+from dtm.pipeline.journal import LOGS
 from dtm.pipeline.rows import Rows, model_digest
 from dtm.pipeline.steps import Work
 from dtm.train import Settings
+from dtm.train.reporting import reports
 
 if TYPE_CHECKING:
     from dtm.pipeline.verbs import Run
@@ -123,6 +125,7 @@ class Training:
             "model": dict(checked.config.model), "seed": self.seed, "adapter_seed": self.adapter_seed,
             "threads": checked.threads, "device": checked.device, "total_steps": self.needs["steps"],
             "checkpoints": list(self.points),
+            "reporting": reported(self.run, self.name, self.whole, settings.args),
         }  # fmt: skip
 
     def _with(self, name: str, **settings: Any) -> Step:
@@ -187,6 +190,17 @@ def _taken(run: Run, step: Step, made: Artifact, place: str, facts: dict[str, An
         return {name: value for name, value in facts.items() if name != POINTS}
 
     return run.steps.derive(step, build, seconds=made.manifest.get("seconds", 0.0))
+
+
+def reported(run: Run, name: str, step: Step, args: Mapping[str, Any]) -> dict[str, str] | None:
+    """How a training is called where it reports to: in the group of its run, which `run_name` names."""
+    if not reports(args):
+        return None
+    folder = run.steps.folder.resolve()
+    return {
+        "name": name, "group": str(args.get("run_name") or folder.name), "folder": str(folder / LOGS),
+        "id": text_digest(f"{folder}/{step.key}")[:16],
+    }  # fmt: skip
 
 
 def _check_values(run: Run, trainings: Sequence[Training]) -> None:

@@ -21,6 +21,7 @@ from dtm.foundations.files import write_json, write_text
 from dtm.foundations.models import load_model
 from dtm.train.checkpoints import discard_broken, latest, stamp
 from dtm.train.preference_card import card
+from dtm.train.reporting import reporting
 from dtm.train.saving import save
 from dtm.train.sft import arguments
 
@@ -43,12 +44,13 @@ def prefer(job: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> d
 
     torch.set_num_threads(job["threads"])
     progress({"stage": "loading"})
-    trainer = _trainer(job, _dataset(job), progress)
-    before_N2 = torch.tensor([trainer.train_dataset[f"ref_{side}_logps"][:] for side in SIDES]).T.double()
-    checkpoint = latest(Path(job["scratch"]))
-    if checkpoint is not None:
-        progress({"stage": "resuming", "step": int(checkpoint.name.rpartition("-")[2])})
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with reporting(job):
+        trainer = _trainer(job, _dataset(job), progress)
+        before_N2 = torch.tensor([trainer.train_dataset[f"ref_{side}_logps"][:] for side in SIDES]).T.double()
+        checkpoint = latest(Path(job["scratch"]))
+        if checkpoint is not None:
+            progress({"stage": "resuming", "step": int(checkpoint.name.rpartition("-")[2])})
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     progress({"stage": "looking at the pairs again"})
     found = measured(before_N2, torch.cat(list(_log_probabilities(trainer))), job["name"])
     state, output = trainer.state, Path(job["output"])
