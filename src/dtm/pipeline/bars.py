@@ -16,12 +16,12 @@ class Bars(Progress):
     """Bars by label; `below` gives the line under them, or nothing."""
 
     def __init__(self, console: Console, below: Callable[[], str]) -> None:
+        self.below, self._labels = below, dict[str, Any]()  # it draws itself already as it is made
         super().__init__(
             TextColumn("  {task.description}", markup=False), BarColumn(bar_width=20), MofNCompleteColumn(),
             TextColumn("{task.fields[info]}", markup=False), TextColumn("[cyan]{task.fields[left]}[/]"),
             console=console, transient=True, refresh_per_second=REFRESHED,
         )  # fmt: skip
-        self.below, self._labels = below, dict[str, Any]()
 
     def __contains__(self, label: str) -> bool:
         return label in self._labels
