@@ -46,7 +46,7 @@ class Printed:
                 text = file.read().decode("utf-8", errors="replace")
         except OSError:
             return []
-        lines = [line.rpartition("\r")[2].rstrip() for line in text.splitlines()]  # of a bar, its last state
+        lines = [line.rpartition("\r")[2].rstrip() for line in text.split("\n")]  # of a bar, its last state
         return [_shortened(line) for line in lines if line.strip()][-LINES:]
 
     def told(self, what: str) -> str:

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 LAST = frozenset({"done", "failed", "crashed", "died"})  # answers after which a worker waits for the next job
@@ -74,11 +75,17 @@ class WorkerProcess:
 def environment(threads: int, gpus: str | None = None) -> dict[str, str]:
     """The worker's environment: threads are set before torch is imported, and wait without spinning.
 
-    `gpus` is what CUDA_VISIBLE_DEVICES says; None leaves it as it is.
+    `gpus` is what CUDA_VISIBLE_DEVICES says; None leaves it as it is. A worker imports the dtm that this process did,
+    though another one may be installed.
     """
+    import dtm
+
+    source, before = Path(dtm.__file__).parents[1], os.environ.get("PYTHONPATH", "")
+    paths = [before] if "site-packages" in source.parts else [str(source), before]
+    ours = {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
     pinned = {} if gpus is None else {"CUDA_VISIBLE_DEVICES": gpus}
     return {
-        **os.environ, **pinned,
+        **os.environ, **ours, **pinned,
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from dtm.foundations.errors import WorkerError
@@ -27,11 +26,7 @@ class RemoteWorker:
     """A kept worker beside this process; its answers, and the lines that it prints, are fetched in batches."""
 
     def __init__(self, threads: int) -> None:
-        import dtm
-
         self._environment = environment(threads)
-        paths = [str(Path(dtm.__file__).parents[1]), self._environment.get("PYTHONPATH", "")]
-        self._environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
         self._answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._kept: WorkerProcess | None = None
 
