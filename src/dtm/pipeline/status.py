@@ -121,7 +121,6 @@ def _steps(folder: Folder, events: Iterable[Found]) -> list[Found]:
             step["steps"] = event["steps"]
         if event["event"] in ("done", "reused"):
             step["seconds"], step["step"] = event.get("seconds"), step["steps"]
-            step["tokens"] = event.get("tokens")
     for step in steps.values():
         step["stage"] = STAGE_OF.get(step["kind"], step["kind"])
         if step["state"] == "running" or (step["kind"] in TRAINS and step["state"] not in ("reused", "waiting")):
