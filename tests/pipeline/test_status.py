@@ -20,6 +20,7 @@ from dtm.pipeline import status as statuses
 from dtm.pipeline import watching
 from dtm.pipeline.journal import LOCK, Journal
 from dtm.pipeline.status import STAGE_OF, ok, status_of
+from tests.pipeline.conftest import content, without, write_run
 
 BEGAN = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
 
@@ -268,6 +269,36 @@ class Screen(io.StringIO):
         if "running" in text:
             self.drawn.set()
         return super().write(text)
+
+
+def test_a_whole_run_leaves_its_logs_and_the_bytes_are_those_without(undisturbed, inputs, tmp_path, warm, monkeypatch):
+    from dtm.pipeline import run
+
+    monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)
+    without(undisturbed, tmp_path, "train", "merge", "evaluate", "heldout")
+    run(write_run(inputs, tmp_path), ["train.args.report_to=[tensorboard]"], **warm)
+    folder = tmp_path / "run"
+    assert content(tmp_path) == content(undisturbed)
+    found = status_of(folder)
+    assert found["state"] == "finished"
+    assert [(stage["stage"], stage["state"], stage["ended"]) for stage in found["stages"]] == [
+        ("base", "reused", 1), ("data", "reused", 3), ("disperse", "reused", 2), ("train", "done", 2),
+        ("merge", "done", 1), ("evaluate", "done", 8)
+    ]  # fmt: skip
+    for number in range(2):
+        step = next(step for step in found["steps"] if step["name"] == f"submodel-{number}")
+        training = json.loads((folder / f"submodels/{number}/training.json").read_text())
+        assert step["step"] == step["steps"] == training["steps"]
+        assert step["loss"] == pytest.approx(training["curve"][-1]["loss"])
+        said = (folder / step["log"]).read_text()
+        assert "attempt 1 on" in said
+        # TRL's own count of the tokens that it read, in the last of the lines that it prints
+        assert step["tokens"] == float(re.findall(r"'num_tokens': '([^']+)'", said)[-1])
+        assert step["tokens_per_second"] > 0
+        assert list((folder / f"logs/tensorboard/submodel-{number}").glob("events.out.tfevents.*"))
+    told = [json.loads(line)["event"] for line in (folder / "logs/submodel-0.jsonl").read_text().splitlines()]
+    assert [kind for kind in told if kind != "progress"] == ["queued", "started", "done"]
 
 
 def test_every_step_of_the_source_has_a_stage():
