@@ -233,7 +233,9 @@ def status(
             else:
                 console.print(watching.view(found))
     except KeyboardInterrupt:
-        os._exit(INTERRUPTED)  # only the watching ends: nothing of the run was stopped, and nothing is to be said
+        os._exit(
+            INTERRUPTED
+        )  # only the watching ends: nothing of the run was stopped, and nothing is to be said
     raise typer.Exit(0 if ok(found) else 1)
 
 

@@ -34,7 +34,9 @@ def test_progress_is_a_line_a_second_and_the_last_step_always(tmp_path, clock):
         journal.progress("submodel-0", {"stage": "training", "step": step, "steps": 100})
     steps = [line["at"] for line in lines(tmp_path / "logs/submodel-0.jsonl")]
     assert steps == [1, 11, 21, 31, 41, 51, 61, 71, 81, 91, 100]
-    assert [line["event"] for line in lines(tmp_path / "log.jsonl")] == ["run"], "progress is in the step's log alone"
+    assert [line["event"] for line in lines(tmp_path / "log.jsonl")] == ["run"], (
+        "progress is in the step's log alone"
+    )
 
 
 def test_what_counts_without_a_speed_of_its_own_gets_one(tmp_path, clock):

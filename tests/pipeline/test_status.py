@@ -64,7 +64,9 @@ def training(run):
     for number in range(3):
         run.line(4, "queued", f"submodel-{number}", own=True, kind="train", steps=100, what="50 rows")
     for number, pid in ((0, 11), (1, 12)):
-        run.line(5, "started", f"submodel-{number}", own=True, host="node-a", pid=pid, gpus=str(number), attempt=1)
+        run.line(
+            5, "started", f"submodel-{number}", own=True, host="node-a", pid=pid, gpus=str(number), attempt=1
+        )
     run.line(30, "progress", "submodel-0", stage="training", at=100, steps=100, loss=1.25, tokens=5000,
              tokens_per_second=200.0, seconds_left=0.0)  # fmt: skip
     run.line(31, "done", "submodel-0", own=True, kind="train", seconds=26.0, steps=100, tokens=4000)
@@ -72,8 +74,8 @@ def training(run):
     run.line(33, "started", "submodel-1", own=True, host="node-b", pid=13, gpus="1", attempt=2)
     run.line(34, "resuming", "submodel-1", own=True, at=40)
     for step, left in ((41, None), (50, 25.0)):
-        run.line(40 + step, "progress", "submodel-1", stage="training", at=step, steps=100, loss=2.0, learning_rate=1e-4,
-                 tokens=50 * step, tokens_per_second=100.5, seconds_left=left)  # fmt: skip
+        run.line(40 + step, "progress", "submodel-1", stage="training", at=step, steps=100, loss=2.0,
+                 learning_rate=1e-4, tokens=50 * step, tokens_per_second=100.5, seconds_left=left)  # fmt: skip
     return run
 
 
@@ -140,7 +142,9 @@ def test_only_the_last_command_counts_and_torn_lines_do_not(run):
     run.line(1, "start", "load", kind="load")
     run.line(2, "end")
     with open(run.path / "log.jsonl", "a") as log:
-        log.write('{"time": "2026-11-27T12:00\n\x00\x00\n[1]\n{"event": "run"}\n{"time": 12, "event": "run", "step": ""}\n')
+        log.write(
+            '{"time": "2026-11-27T12:00\n\x00\x00\n[1]\n{"event": "run"}\n{"time": 12, "event": "run", "step": ""}\n'
+        )
     run.begin(10, until="train")
     run.line(11, "reused", "load", kind="load", seconds=1.0)
     with open(run.path / "log.jsonl", "a") as log:
@@ -271,7 +275,9 @@ class Screen(io.StringIO):
         return super().write(text)
 
 
-def test_a_whole_run_leaves_its_logs_and_the_bytes_are_those_without(undisturbed, inputs, tmp_path, warm, monkeypatch):
+def test_a_whole_run_leaves_its_logs_and_the_bytes_are_those_without(
+    undisturbed, inputs, tmp_path, warm, monkeypatch
+):
     from dtm.pipeline import run
 
     monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)

@@ -31,7 +31,9 @@ def trackers(monkeypatch):
     import wandb
     from trl.trainer import base_trainer
 
-    monkeypatch.setattr(base_trainer, "wandb", wandb, raising=False)  # it looks for it once, as it is imported
+    monkeypatch.setattr(
+        base_trainer, "wandb", wandb, raising=False
+    )  # it looks for it once, as it is imported
     assert Path(wandb.__file__).is_relative_to(STUBS)
     yield {"wandb": wandb, "trackio": trackio}
     for name in set(sys.modules) - before:
@@ -40,8 +42,8 @@ def trackers(monkeypatch):
 
 
 def reported(job, tmp_path, name="submodel-0", **args):
-    return {**job, "name": name, "args": {**job["args"], "logging_steps": 1, **args},
-            "reporting": {"name": name, "group": "first", "folder": str(tmp_path / "logs"), "id": f"id-of-{name}"}}  # fmt: skip
+    said = {"name": name, "group": "first", "folder": str(tmp_path / "logs"), "id": f"id-of-{name}"}
+    return {**job, "name": name, "args": {**job["args"], "logging_steps": 1, **args}, "reporting": said}
 
 
 def scalars(folder):
@@ -105,7 +107,10 @@ def test_what_fails_is_closed_too_and_the_users_environment_counts(job, tmp_path
     for name, value in {"WANDB_PROJECT": "mine", "WANDB_RUN_GROUP": "ours", "WANDB_RUN_ID": "of all"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(TrainingError):
-        train(reported(job, tmp_path, report_to=["wandb", "trackio"], learning_rate=1e30, max_grad_norm=0.0), silent)
+        train(
+            reported(job, tmp_path, report_to=["wandb", "trackio"], learning_rate=1e30, max_grad_norm=0.0),
+            silent,
+        )
     (_, told), *_ = trackers["wandb"].CALLS
     assert (told["project"], told["WANDB_RUN_GROUP"]) == ("mine", "ours")
     assert told["WANDB_RUN_ID"] == "id-of-submodel-0", "one for all would mix the sub-models up"
@@ -117,7 +122,9 @@ def test_what_fails_is_closed_too_and_the_users_environment_counts(job, tmp_path
 def test_the_preference_step_reports_too(job, tmp_path, trackers):
     pairs = tmp_path / "pairs.arrow"
     names = ("prompt_ids", "chosen_ids", "rejected_ids")
-    table = pa.table({name: pa.array([[5, 6 + n, 2] for n in range(4)], pa.list_(pa.int32())) for name in names})
+    table = pa.table(
+        {name: pa.array([[5, 6 + n, 2] for n in range(4)], pa.list_(pa.int32())) for name in names}
+    )
     with pa.OSFile(str(pairs), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
     prefer({**reported(job, tmp_path, "dpo", report_to=["wandb"]), "pairs": str(pairs), "yield": {}}, silent)

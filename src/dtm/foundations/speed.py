@@ -10,7 +10,7 @@ WINDOW = 60.0  # seconds
 
 
 class Speed:
-    """Amounts that only grow, and when they were seen; the first is where measuring begins, so it warms up unmeasured."""
+    """Amounts that grow, and when they were seen; measuring begins with the first, so what warms up is not in it."""
 
     def __init__(self, window: float = WINDOW, clock: Callable[[], float] = time.monotonic) -> None:
         self.window, self.clock = window, clock

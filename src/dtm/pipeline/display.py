@@ -18,7 +18,11 @@ from dtm.foundations.launch import Event
 from dtm.pipeline.journal import AT, Journal
 from dtm.pipeline.remaining import Going, seconds_left
 
-SOON, SELDOM, SHARE = 15.0, 300.0, 20  # seconds between plain lines: at first, at most; a part of the time so far
+SOON, SELDOM, SHARE = (
+    15.0,
+    300.0,
+    20,
+)  # seconds between plain lines: at first, at most; a part of the time so far
 
 
 @dataclass
@@ -53,7 +57,9 @@ class Display:
         try:
             yield
         except BaseException as error:
-            said = str(error) if isinstance(error, DtmError) else f"{type(error).__name__}: {error}".rstrip(": ")
+            said = (
+                str(error) if isinstance(error, DtmError) else f"{type(error).__name__}: {error}".rstrip(": ")
+            )
             self.journal.end("failed" if isinstance(error, Exception) else "stopped", reason=said)
             raise
         else:
@@ -116,10 +122,20 @@ class Display:
             self._print(f"  [red]{name}: {escape(data['reason'].splitlines()[0])}[/]")
 
     def done(
-        self, label: str, what: str, *, reused: bool, why: str, seconds: float, facts: dict[str, Any], kind: str = ""
+        self,
+        label: str,
+        what: str,
+        *,
+        reused: bool,
+        why: str,
+        seconds: float,
+        facts: dict[str, Any],
+        kind: str = "",
     ) -> None:
         told = {name: facts[name] for name in ("rows", "steps", "tokens") if isinstance(facts.get(name), int)}
-        self._write("reused" if reused else "done", label, seconds=round(seconds, 2), why=why, kind=kind, **told)
+        self._write(
+            "reused" if reused else "done", label, seconds=round(seconds, 2), why=why, kind=kind, **told
+        )
         if not reused and label in self._jobs:
             self._ended.append((told.get("steps", 0), seconds))
         self._drop(label)
@@ -175,7 +191,10 @@ class Display:
         going = [job.going for job in self._jobs.values()]
         waiting = sum(not job.running for job in going)
         left = seconds_left(going, self.workers, self._ended) if len(going) > 1 else None
-        words = [f"{waiting} more wait for a worker" if waiting else "", f"{duration(left)} left for all" if left else ""]
+        words = [
+            f"{waiting} more wait for a worker" if waiting else "",
+            f"{duration(left)} left for all" if left else "",
+        ]
         return "; ".join(word for word in words if word)
 
     def _drop(self, label: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Going:
-    """A job that runs or waits: units done and in all (steps of training), and the seconds left that it tells itself."""
+    """A job that runs or waits: units (steps, say) done and in all, and the seconds left that it tells itself."""
 
     done: int
     total: int | None
@@ -21,7 +21,9 @@ class Going:
         return (self.total or 0) - self.done
 
 
-def seconds_left(jobs: Sequence[Going], workers: int, ended: Iterable[tuple[int, float]] = ()) -> float | None:
+def seconds_left(
+    jobs: Sequence[Going], workers: int, ended: Iterable[tuple[int, float]] = ()
+) -> float | None:
     """Seconds until all have ended, those that wait taken in order by the worker that is free first.
 
     A unit of a job that tells nothing takes what one of the others does, or of those that `ended`: (units, seconds).

@@ -21,8 +21,8 @@ STAGES = {
     "base": ("convert_gguf", "prepare_base"),
     "data": ("load", "contamination", "render", "augment", "set_aside", "with_more", "contrast", "mix", "in_order",
              "of_sources", "share", "draw", "score", "stages", "judge", "demonstrate"),
-    "disperse": ("embedding", "embedded_sample", "features", "clusters", "losses", "hidden", "row_gradients", "group_gradients",
-                 "disperse"),
+    "disperse": ("embedding", "embedded_sample", "features", "clusters", "losses", "hidden", "row_gradients",
+                 "group_gradients", "disperse"),
     "train": ("train", "checkpoint"),
     "prefer": ("sample", "pair", "chosen", "prefer"),
     "merge": ("search", "update_norm", "merge"),
@@ -123,7 +123,9 @@ def _steps(folder: Folder, events: Iterable[Found]) -> list[Found]:
             step["seconds"], step["step"] = event.get("seconds"), step["steps"]
     for step in steps.values():
         step["stage"] = STAGE_OF.get(step["kind"], step["kind"])
-        if step["state"] == "running" or (step["kind"] in TRAINS and step["state"] not in ("reused", "waiting")):
+        if step["state"] == "running" or (
+            step["kind"] in TRAINS and step["state"] not in ("reused", "waiting")
+        ):
             _add_progress(folder, step)
     return list(steps.values())
 
@@ -146,7 +148,13 @@ def _add_progress(folder: Folder, step: Found) -> None:
     last = told[-1]
     step["updated"] = max(step["updated"], last["time"])
     ended = step["state"] in ("done", "failed")
-    for name in ("loss", "learning_rate", "tokens_per_second", "tokens", *(() if ended else ("seconds_left",))):
+    for name in (
+        "loss",
+        "learning_rate",
+        "tokens_per_second",
+        "tokens",
+        *(() if ended else ("seconds_left",)),
+    ):
         step[name] = last.get(name, step[name])
     if not ended or step["step"] is None:
         step["step"] = last.get(AT, last.get("done"))
@@ -159,7 +167,7 @@ def _state(folder: Folder, begun: Found, events: Sequence[Found], age: float) ->
     last = next((one for one in reversed(events) if one["event"] in ("end", "failed", "stopped") and not one["step"]),
                 None)  # fmt: skip
     if last is not None:
-        return {"end": "finished"}.get(last["event"], last["event"]), last.get("reason")
+        return "finished" if last["event"] == "end" else str(last["event"]), last.get("reason")
     held = folder.held()
     if held:
         return "running", None
@@ -172,7 +180,8 @@ def _left(steps: Sequence[Found], workers: int) -> float | None:
     """Seconds until the jobs that work or wait now have ended; what comes behind them is not known."""
     rest = [step for step in steps if step["state"] in ("running", "waiting")]
     going = [
-        Going(step["step"] or 0, step["steps"], step["seconds_left"], step["state"] == "running") for step in rest
+        Going(step["step"] or 0, step["steps"], step["seconds_left"], step["state"] == "running")
+        for step in rest
     ]
     kinds = {step["kind"] for step in rest}
     ended = [(step["steps"] or 0, step["seconds"] or 0.0) for step in steps
@@ -193,7 +202,9 @@ def _stages(steps: Sequence[Found], begun: Found, now: str | None) -> list[Found
         if own:
             found.append(_stage(stage, own, now))
         elif now and stage in AHEAD[: until + 1] and place > furthest:
-            found.append({"stage": stage, "state": "waiting", "steps": 0, "ended": 0, "reused": 0, "seconds": None})
+            found.append(
+                {"stage": stage, "state": "waiting", "steps": 0, "ended": 0, "reused": 0, "seconds": None}
+            )
     return found
 
 
@@ -206,8 +217,9 @@ def _stage(stage: str, own: Sequence[Found], now: str | None) -> Found:
         state = "reused" if set(states) == {"reused"} else "done"
     began, updated = min(step["began"] for step in own), max(step["updated"] for step in own)
     updated = now if now and state in ("running", "waiting") else updated
-    return {"stage": stage, "state": state, "steps": len(own), "ended": sum(one in ("done", "reused") for one in states),
-            "reused": states.count("reused"), "seconds": _between(began, updated)}  # fmt: skip
+    ended, reused = sum(one in ("done", "reused") for one in states), states.count("reused")
+    return {"stage": stage, "state": state, "steps": len(own), "ended": ended, "reused": reused,
+            "seconds": _between(began, updated)}  # fmt: skip
 
 
 def _seconds(since: str, now: datetime | None) -> float:

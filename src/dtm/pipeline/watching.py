@@ -61,7 +61,9 @@ def lines(run: str | os.PathLike[str], console: Console) -> Found:
 def view(found: Found) -> RenderableType:
     """All of it: a head, the stages, the sub-models."""
     parts: list[RenderableType] = [_head(found), Text(), _stages(found)]
-    shown = [step for step in found["steps"] if step["kind"] in TRAINS or step["state"] in ("running", "failed")]
+    shown = [
+        step for step in found["steps"] if step["kind"] in TRAINS or step["state"] in ("running", "failed")
+    ]
     if shown:
         parts += [Text(), _steps(shown[:SHOWN] if len(shown) > SHOWN else shown)]
     waiting = sum(step["state"] == "waiting" and step["kind"] not in TRAINS for step in found["steps"])
@@ -79,7 +81,11 @@ def sentence(found: Found) -> str:
     """How the run is, in a sentence or two."""
     spent = duration(found["seconds"])
     where = f" on {found['host']}, process {found['pid']}" if found["host"] else ""
-    on = f"; `{found['command']}` goes on from here" if found["command"] else "; the same command goes on from here"
+    on = (
+        f"; `{found['command']}` goes on from here"
+        if found["command"]
+        else "; the same command goes on from here"
+    )
     silent = found["silent_seconds"] or 0.0
     match found["state"]:
         case "running":
@@ -99,7 +105,9 @@ def sentence(found: Found) -> str:
 
 def _head(found: Found) -> Text:
     colour = COLOURS.get(found["state"], "")
-    kind = ", ".join(word for word in (found["recipe"], found["launch"] and f"launch {found['launch']}") if word)
+    kind = ", ".join(
+        word for word in (found["recipe"], found["launch"] and f"launch {found['launch']}") if word
+    )
     text = Text(f"{found['folder']}", style="bold")
     text.append(f"  {kind}\n" if kind else "\n", style="not bold dim")
     return text.append(sentence(found), style=f"not bold {colour}")

@@ -57,7 +57,10 @@ def named(job: Mapping[str, Any]) -> dict[str, Any]:
         return {"report_to": NONE}
     if not (said := job.get("reporting")):
         return {}
-    return {"run_name": f"{said['group']}-{said['name']}", "project": job["args"].get("project", said["group"])}
+    return {
+        "run_name": f"{said['group']}-{said['name']}",
+        "project": job["args"].get("project", said["group"]),
+    }
 
 
 @contextmanager
@@ -97,7 +100,9 @@ def _close() -> None:
     """W&B would take the next training for the same run; trackio's callback closes what comes to its end."""
     for name in ("finish", "teardown"):
         _call("wandb", name)
-    if (trackio := sys.modules.get("trackio")) is not None and trackio.context_vars.current_run.get() is not None:
+    if (
+        trackio := sys.modules.get("trackio")
+    ) is not None and trackio.context_vars.current_run.get() is not None:
         _call("trackio", "finish")
 
 

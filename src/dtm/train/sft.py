@@ -26,8 +26,9 @@ def train(job: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> di
 
     `job` holds: name, base (folder), base_name, examples (Arrow file with TOKENS), output, scratch,
     args (SFTConfig's), lora (LoraConfig's or null), model (from_pretrained's), seed, adapter_seed,
-    threads, device, processes, `reporting` (name, group, folder and id, for trackers, or null), `probe`, a number of steps after which to stop (0: none), and `checkpoints`: shares of
-    the optimizer steps (`3/10`) at which the model is kept as well, in `checkpoints/STEP/`. Returns steps,
+    threads, device, processes, `reporting` (name, group, folder and id, for trackers, or null), `probe`, a number
+    of steps after which to stop (0: none), and `checkpoints`: shares of the optimizer steps (`3/10`) at which the
+    model is kept as well, in `checkpoints/STEP/`. Returns steps,
     tokens (that carried loss), input_tokens, and checkpoints: {share: {step, share, steps, tokens}}.
     Resumes from the last whole checkpoint in scratch. In a gang all processes call it, and the first one writes.
     """

@@ -18,8 +18,8 @@ from typing import Any
 from dtm.foundations.errors import MissingInput, ResourceError, WorkerError
 from dtm.foundations.launch.jobs import Event, Job, Share
 from dtm.foundations.launch.places import Places
-from dtm.foundations.launch.process import LAST, Died
 from dtm.foundations.launch.printed import append
+from dtm.foundations.launch.process import LAST, Died
 from dtm.foundations.launch.remote import RemoteWorker, check_versions
 
 POLL = 0.5  # seconds that `ready` waits itself

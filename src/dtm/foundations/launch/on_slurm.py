@@ -21,8 +21,8 @@ from dtm.foundations.errors import MissingInput
 from dtm.foundations.files import read_json, write_json
 from dtm.foundations.launch.jobs import Share
 from dtm.foundations.launch.places import Places
-from dtm.foundations.launch.process import GRACE, LAST, Died
 from dtm.foundations.launch.printed import append
+from dtm.foundations.launch.process import GRACE, LAST, Died
 from dtm.foundations.launch.remote import RemoteWorker, check_versions
 
 OURS = {"nodes", "ntasks_per_node", "cpus_per_task", "gpus_per_node", "gpus_per_task", "num_gpus", "job_name",

@@ -250,7 +250,8 @@ def result(job: Job, answers: Iterable[Mapping[str, Any]], report: Report, print
             case "crashed":
                 raise WorkerError(
                     printed.told(f"{job.name}: {answer['what']}"),
-                    where=printed.log, mend="The log has all of it",
+                    where=printed.log,
+                    mend="The log has all of it",
                 )
     raise AssertionError("a worker's last answer ends the job")
 

@@ -33,7 +33,9 @@ class Printed:
     def heading(self, attempt: int, where: Mapping[str, Any]) -> None:
         """A line that parts this attempt from the one before."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        append(self.log, f"--- {now} attempt {attempt} on {where.get('host')}, process {where.get('pid')} ---\n")
+        append(
+            self.log, f"--- {now} attempt {attempt} on {where.get('host')}, process {where.get('pid')} ---\n"
+        )
         self._start = _size(self.log)
 
     def last_lines(self) -> list[str]:

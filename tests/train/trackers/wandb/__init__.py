@@ -1,4 +1,4 @@
-"""Stands in for W&B: what transformers calls, told in `CALLS`; like W&B it keeps one run, and its settings, in a process."""
+"""Stands in for W&B: what transformers calls, told in `CALLS`; it too keeps one run a process, and its settings."""
 
 import os
 
