@@ -17,8 +17,8 @@ from dtm.study.file import read
 from dtm.study.schema import StudyResults
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-FIRST, MERGE, TESTBED, DISPERSE = (
-    BENCHMARKS / name for name in ("first_run", "merge", "testbed", "disperse")
+FIRST, MERGE, TESTBED, DISPERSE, LAUNCH = (
+    BENCHMARKS / name for name in ("first_run", "merge", "testbed", "disperse", "launch")
 )
 STUDIES = ("core", "clean", "map", "splits-hot", "splits-after", "splits-warm")
 
@@ -75,6 +75,13 @@ def test_first_runs_tables_are_made_from_its_results():
     results = json.loads((FIRST / "results.json").read_text(encoding="utf-8"))
     validate(results)
     assert module.tables(results) in (FIRST / "README.md").read_text(encoding="utf-8")
+
+
+def test_figures_are_drawn_from_their_results():
+    module = load(TESTBED / "figure.py")
+    for name in module.done():
+        drawn = (BENCHMARKS.parent / "docs" / "images" / f"pareto-{name}.svg").read_text(encoding="utf-8")
+        assert drawn == module.figure(module.read(name))
 
 
 def test_launch_tables_are_made_from_their_results():

@@ -31,6 +31,8 @@ def checkout(tmp_path_factory):
     bed = root / "build" / "study" / "clean"
     generate(bed, rows=200, test_items=24, dev_items=12)
     load(RECIPES / "items.py").main(bed)
+    for script in ("refine_testbed", "demorecon_testbed"):
+        load(RECIPES / f"{script}.py").main(root / "build" / "recipes")
     return root
 
 
@@ -66,6 +68,16 @@ def test_items_part_by_the_loss_of_the_base(checkout):
 def test_tables_are_made_from_their_results(name):
     results = MODULE.read(name)
     StudyResults.model_validate(results)
-    assert MODULE.table(results) in (RECIPES / "README.md").read_text(encoding="utf-8")
+    text = (RECIPES / "README.md").read_text(encoding="utf-8")
+    for table in MODULE.tables(results):
+        assert table in text
     asked = {arm["name"] for arm in load_yaml(RECIPES / f"{name}.yaml").values["arms"]}
     assert {arm["name"] for arm in results["arms"]} == asked
+
+
+@pytest.mark.parametrize("name", MODULE.AGAIN)
+def test_differences_from_another_arm_are_of_the_same_runs(name):
+    results, first = MODULE.read(name), MODULE.read(MODULE.AGAIN[name])
+    StudyResults.model_validate(results)
+    assert MODULE.differences(results) in (RECIPES / "README.md").read_text(encoding="utf-8")
+    assert results["arms"] == first["arms"]

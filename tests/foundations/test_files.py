@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import json
 import os
 
@@ -7,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dtm.foundations import files
-from dtm.foundations.files import canonical, link, link_tree, read_json, walk, write_json, write_text
+from dtm.foundations.files import (
+    canonical,
+    link,
+    link_tree,
+    read_json,
+    sha256_each,
+    walk,
+    write_json,
+    write_text,
+)
 from tests.foundations.forks import fork, kill_at_line, outcome
 
 values = st.recursive(
@@ -104,3 +114,14 @@ def test_a_link_that_is_there_already_leaves_nothing_beside_it(tmp_path):
     for _ in range(2):
         link(tmp_path / "source", tmp_path / "target")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "target"]
+
+
+@pytest.mark.parametrize("many", [0, 1 << 40])
+def test_digests_of_several_files_are_those_of_each(tmp_path, monkeypatch, many):
+    monkeypatch.setattr(files, "MANY", many)
+    data = {f"{number}": bytes([number]) * (number * 700_000) for number in range(5)}
+    for name, content in data.items():
+        (tmp_path / name).write_bytes(content)
+    found = sha256_each({name: tmp_path / name for name in data})
+    assert list(found) == list(data)
+    assert found == {name: hashlib.sha256(content).hexdigest() for name, content in data.items()}

@@ -6,11 +6,13 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 CHUNK = 1 << 20
+HASHING, MANY = 8, 64 << 20  # files hashed at a time, where there are bytes enough
 
 
 def canonical(value: Any) -> str:
@@ -45,6 +47,14 @@ def sha256(path: Path) -> str:
         while chunk := file.read(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def sha256_each(files: Mapping[str, Path]) -> dict[str, str]:
+    """sha256 of each file, by the same names; several files at a time, for one takes one core."""
+    if len(files) < 2 or sum(path.stat().st_size for path in files.values()) < MANY:
+        return {name: sha256(path) for name, path in files.items()}
+    with ThreadPoolExecutor(HASHING) as pool:
+        return dict(zip(files, pool.map(sha256, files.values()), strict=True))
 
 
 def text_digest(text: str) -> str:

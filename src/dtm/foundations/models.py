@@ -202,7 +202,9 @@ def _add_rows(folder: Path, output: Path, places: list[int]) -> None:
     with torch.no_grad():
         for table in tables.values():  # [V, D], tied ones once; an output bias is [V]
             table[places] = _mean(table[:known])
-    model.save_pretrained(output)
+    files = shards(folder, where="base")  # as many again, about: what is read and merged by file stays so
+    limit = {"max_shard_size": max(path.stat().st_size for path in files)} if len(files) > 1 else {}
+    model.save_pretrained(output, **limit)
 
 
 def _mean(rows: Any) -> Any:

@@ -28,7 +28,15 @@ from typing import Any
 
 from dtm.foundations.digests import Digests
 from dtm.foundations.errors import StoreError
-from dtm.foundations.files import canonical, read_json, sha256, sync_folder, text_digest, walk, write_json
+from dtm.foundations.files import (
+    canonical,
+    read_json,
+    sha256_each,
+    sync_folder,
+    text_digest,
+    walk,
+    write_json,
+)
 
 FORMAT = 1
 # What differs between two runs that made the same thing, or tells only how it was made.
@@ -109,7 +117,7 @@ class Claim:
         for name, path in walk(self.output):
             if Path(name).name.startswith("."):
                 path.unlink()
-        files = {name: sha256(path) for name, path in walk(self.output) if name != "manifest.json"}
+        files = sha256_each({name: path for name, path in walk(self.output) if name != "manifest.json"})
         content = {name: value for name, value in files.items() if Path(name).name not in EXEMPT}
         manifest = {
             **self.step.fields,

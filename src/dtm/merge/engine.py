@@ -28,7 +28,7 @@ from dtm.merge.precision import MERGED, encode
 from dtm.merge.random import Random
 from dtm.merge.shards import Shard, adapter_names
 from dtm.merge.sources import Range, Reader
-from dtm.merge.writer import Writer, on_disk, unwritten
+from dtm.merge.writer import Writer, on_disk
 
 GROUP_BYTES = 256 << 20  # of inputs that pass through all passes together, still warm in the page cache
 Progress = Callable[[int, int], None]
@@ -59,20 +59,20 @@ class Engine:
         self.direct: dict[str, Direct] = {}  # of the tensors that are open
         drawn = any("random" in wants(one.bound.method.function) for one in _treatments(plan))
         self._known = identities(plan.jobs, files) if drawn else {}
-        self._progress, self._done, self._total = (
-            progress,
-            0,
-            plan.passes * sum(job.count for job in plan.jobs),
-        )
+        self._progress, self._done, self._total = progress, 0, 0
 
     def write(self, writer: Writer) -> None:
-        """Make every shard that is not there yet."""
+        """Make every shard of the writer's that is not there yet."""
         done = {name for name in writer.finished() if self.findings.recall(name, writer)}
-        if self._spans_model:
-            self._scan_model()
         jobs = {job.name: job for job in self.plan.jobs}
+        here = (jobs[name] for shard in writer.shards for name in shard.jobs)
+        self._total = self.plan.passes * sum(job.count for job in here)
+        if self.plan.spans_model:
+            self._scan_model()
         try:
-            for shard in unwritten(self.plan, done):
+            for shard in writer.shards:
+                if shard.name in done:
+                    continue
                 writer.begin(shard)
                 with on_disk(writer.folder / shard.name):
                     for group in _groups([jobs[name] for name in shard.jobs]):
@@ -81,10 +81,6 @@ class Engine:
                 writer.end(shard)
         finally:
             self.pool.close()
-
-    @property
-    def _spans_model(self) -> bool:
-        return any(job.treatment.passes and job.treatment.scope == "model" for job in self.plan.jobs)
 
     def _scan_model(self) -> None:
         """All passes of a method that gathers over the whole model."""

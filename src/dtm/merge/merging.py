@@ -6,13 +6,17 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dtm.foundations.errors import ConfigError
 from dtm.foundations.files import write_json
 from dtm.foundations.registry import Bound
 from dtm.merge.inputs import Where
 from dtm.merge.planning import Export, Plan, Space, plan_merge
+
+if TYPE_CHECKING:
+    from dtm.merge.engine import Engine
+    from dtm.merge.writer import Writer
 
 Digest = Callable[[Path], str]
 IN_WORK, INSPECTION = ".tmp", "inspection.json"
@@ -71,10 +75,6 @@ def execute(
     beside the work, on one core. `device` is where matrices are decomposed, by the methods that do: cpu, cuda or auto.
     Raises ResourceError on a full disk, ModelError on NaN or infinity: nothing is left that looks like a model.
     """
-    from threadpoolctl import threadpool_limits
-
-    from dtm.merge.checkpoint import Files
-    from dtm.merge.engine import Engine
     from dtm.merge.output import write_beside
     from dtm.merge.provenance import hashing
     from dtm.merge.writer import Writer, ensure_room, on_disk
@@ -82,21 +82,10 @@ def execute(
     ensure_room(output.absolute().parent, plan)
     folder = _workplace(output)
     writer = Writer(folder, plan, seed)
-    inputs = {one.path for job in plan.jobs for one in (*job.inputs, *([job.base] if job.base else []))}
     try:
-        # One BLAS thread: our own threads take blocks, and a matrix product has one order of summation.
-        with hashing(plan, digest) as digests, Files().open(inputs) as files, threadpool_limits(1):
-            engine = Engine(
-                plan,
-                files,
-                threads,
-                seed=seed,
-                allow_nonfinite=allow_nonfinite,
-                progress=progress,
-                inspect=inspect,
-                device=device,
-            )
-            engine.write(writer)
+        with hashing(plan, digest) as digests:
+            engine = write_shards(plan, writer, threads=threads, seed=seed, allow_nonfinite=allow_nonfinite,
+                                  progress=progress, inspect=inspect, device=device)  # fmt: skip
             facts = plan.facts()
             facts |= {"device": engine.algebra.device, **engine.findings.facts(facts["models"])}
             if digest is not None:
@@ -114,6 +103,32 @@ def execute(
     if folder != output:
         os.replace(folder, output)
     return facts
+
+
+def write_shards(
+    plan: Plan,
+    writer: Writer,
+    *,
+    threads: int,
+    seed: int,
+    allow_nonfinite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    inspect: bool = False,
+    device: str = "cpu",
+) -> Engine:
+    """Write the writer's shards but those that are whole already; returns the engine, which knows what it found."""
+    from threadpoolctl import threadpool_limits
+
+    from dtm.merge.checkpoint import Files
+    from dtm.merge.engine import Engine
+
+    inputs = {one.path for job in plan.jobs for one in (*job.inputs, *([job.base] if job.base else []))}
+    # One BLAS thread: our own threads take blocks, and a matrix product has one order of summation.
+    with Files().open(inputs) as files, threadpool_limits(1):
+        engine = Engine(plan, files, threads, seed=seed, allow_nonfinite=allow_nonfinite, progress=progress,
+                        inspect=inspect, device=device)  # fmt: skip
+        engine.write(writer)
+    return engine
 
 
 def _workplace(output: Path) -> Path:

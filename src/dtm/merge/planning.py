@@ -52,6 +52,11 @@ class Plan:
         return 1 + max((len(job.treatment.passes) for job in self.jobs), default=0)
 
     @property
+    def spans_model(self) -> bool:
+        """Whether a pass gathers over the whole model before its first value is written."""
+        return any(job.treatment.passes and job.treatment.scope == "model" for job in self.jobs)
+
+    @property
     def bytes_in(self) -> int:
         """Bytes of tensors that are read, all passes together."""
         return sum(

@@ -23,9 +23,15 @@ JOURNAL, PARTIAL, MEASURES = ".merge-journal.json", ".partial", ".measures.json"
 class Writer:
     """Writes the shards of a plan into a folder."""
 
-    def __init__(self, folder: Path, plan: Plan, seed: int) -> None:
+    def __init__(self, folder: Path, plan: Plan, seed: int, shards: Sequence[Shard] | None = None) -> None:
         self.folder, self.plan, self.seed, self._descriptor = folder, plan, seed, -1
+        self.shards = plan.shards if shards is None else shards  # those that are written here
         self.written: list[Path] = []
+
+    @property
+    def all_of_it(self) -> bool:
+        """Whether the whole model is written here, and not a range of its shards."""
+        return len(self.shards) == len(self.plan.shards)
 
     def finished(self) -> set[str]:
         """Names of shards that an earlier, killed run of the same plan has finished; other leftovers go."""
@@ -33,14 +39,15 @@ class Writer:
         journal = self.folder / JOURNAL
         same = journal.exists() and read_json(journal) == digest
         whole = {
-            shard.name for shard in self.plan.shards if same and _size(self.folder / shard.name) == shard.size
+            shard.name for shard in self.shards if same and _size(self.folder / shard.name) == shard.size
         }
-        for shard in self.plan.shards:
+        for shard in self.shards:
             for name in (shard.name, shard.name + PARTIAL):
                 if name not in whole:
                     (self.folder / name).unlink(missing_ok=True)
-        write_json(journal, digest)
-        self.written.append(journal)
+        if self.all_of_it:
+            write_json(journal, digest)
+            self.written.append(journal)
         return whole
 
     def begin(self, shard: Shard) -> None:
@@ -138,7 +145,3 @@ def ensure_room(folder: Path, plan: Plan) -> None:
             f"the output takes {plan.bytes_out / 1e9:.2f} GB and the disk has {free / 1e9:.2f} GB free",
             where=folder, mend="Free some disk, or write elsewhere",
         )  # fmt: skip
-
-
-def unwritten(plan: Plan, done: set[str]) -> Sequence[Shard]:
-    return [shard for shard in plan.shards if shard.name not in done]

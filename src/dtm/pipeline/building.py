@@ -226,16 +226,25 @@ def cluster(examples: Examples, count: int, seed: int, embedding_ND: Any, claim:
     return {"rows": len(examples), "clusters": count}
 
 
+def resume_merge(claim: Claim) -> None:
+    """Keep what a killed merge wrote. Without its journal it stood before its first block or behind its last."""
+    from dtm.merge.writer import JOURNAL
+
+    if not (claim.output / JOURNAL).exists():
+        claim.empty()
+
+
+def inspected(merging: Any) -> bool:
+    """Whether the updates' geometry is measured while they are merged."""
+    return merging.section.export == "model" and len(merging.models) > 1
+
+
 def merge(
     checked: Any, merging: Any, weights: list[float], seed: int, claim: Claim, progress: Progress
 ) -> dict[str, Any]:
     """The merged model's folder; `merging` is a `weighing.Merging`."""
     from dtm.merge import merge_models
-    from dtm.merge.writer import JOURNAL
 
-    # Without its journal, a killed merge stood before its first block or behind its last: begin again.
-    if not (claim.output / JOURNAL).exists():
-        claim.empty()
     licences = sorted({entry["license"] for entry in checked.config.data if entry.get("license")})
     names, section = [model.name for model in merging.models], merging.section
     card = {"base_model": checked.config.base, "models": names, "license": licences}
@@ -243,7 +252,7 @@ def merge(
         base=merging.base.folder, models=[model.folder for model in merging.models], output=claim.output,
         method=merging.bound, weights=weights, space=section.space, export=section.export, dtype=section.dtype,
         statistics=merging.statistics_files or None, seed=seed, threads=checked.threads, progress=progress,
-        card=card, inspect=section.export == "model" and len(names) > 1,
+        card=card, inspect=inspected(merging),
         digest=claim.store.digests.of, device=merging.device(checked.device),
     )  # fmt: skip
     facts.get("inspection", {}).pop(

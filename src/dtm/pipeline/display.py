@@ -104,8 +104,7 @@ class Display:
         if event.kind == "done":
             return
         self._write(event.kind, name, **data)
-        if event.kind == "started":
-            job = self._jobs.setdefault(name, _Job("", None, Going(0, None)))
+        if event.kind == "started" and (job := self._jobs.get(name)):  # a part of a step has no bar of its own
             job.began, job.going = time.monotonic(), Going(job.going.done, job.steps)
             if not self._plain:
                 self._bar(name, job.what)

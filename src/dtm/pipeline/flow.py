@@ -21,6 +21,7 @@ from dtm.pipeline.origin import placed, remember
 from dtm.pipeline.plan import plan
 from dtm.pipeline.results import assemble
 from dtm.pipeline.steps import Steps
+from dtm.pipeline.training import WARM
 from dtm.pipeline.verbs import Run, Stopped
 
 STAGES = ("disperse", "train", "merge", "evaluate")
@@ -60,6 +61,8 @@ def run(
     try:
         with display.working(command, workers=launcher.workers, **told):
             steps = Steps(store, launcher, display, planning=dry_run, folder=file.output_dir)
+            if STAGES.index(until) >= STAGES.index("train"):
+                steps.warm = WARM
             this = Run(checked, steps, until=until)
             made = _make(this)
             evaluated = this.evaluate(made.wanted(checked)) if until == STAGES[-1] else {}

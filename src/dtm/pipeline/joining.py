@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dtm.config import Merge, Search
+from dtm.foundations.launch import Event, Job
 from dtm.foundations.registry import registry
 from dtm.foundations.seeds import derive
-from dtm.foundations.store import Step
+from dtm.foundations.store import Claim, Step
 from dtm.foundations.types import Model
 from dtm.pipeline import building, norms, weighing
 from dtm.pipeline.estimates import merge_needs
@@ -17,6 +18,8 @@ from dtm.pipeline.weighing import Merging
 
 if TYPE_CHECKING:
     from dtm.pipeline.verbs import Run
+
+RANGE = "dtm.merge.ranges:merge_range"
 
 
 def merge(
@@ -85,6 +88,41 @@ def _merged(run: Run, merging: Merging, weights: list[float], name: str) -> Any:
     return run.steps.make(
         label, f"{merging.bound.method.name} of {count} model{'s' if count > 1 else ''}",
         Step("merge", {**merging.settings, "weights": weights}, merging.inputs, seed, {"device": device}, version=4),
-        lambda claim: building.merge(run.checked, merging, weights, seed, claim, run.progress(label)),
+        lambda claim: _build(run, merging, weights, seed, claim, label),
         heavy=True, needs=merge_needs(merging.base, section.export) if run.steps.planning else {},
     )  # fmt: skip
+
+
+def _build(
+    run: Run, merging: Merging, weights: list[float], seed: int, claim: Claim, label: str
+) -> dict[str, Any]:
+    """The merged folder; a model in several files is written by the workers first, a range of them each."""
+    building.resume_merge(claim)
+    if run.steps.launcher.workers > 1:
+        _spread(run, merging, weights, seed, claim, label)
+    return building.merge(run.checked, merging, weights, seed, claim, run.progress(label))
+
+
+def _spread(run: Run, merging: Merging, weights: list[float], seed: int, claim: Claim, label: str) -> None:
+    """Let the workers write what can be parted; the bytes are those that this process would write."""
+    from dtm.merge.ranges import plan_of, ranges, unwritten
+
+    job = {**merging.job(run), "weights": weights, "export": merging.section.export, "seed": seed}
+    plan = plan_of(job)
+    if len(ranges(plan)) < 2:
+        return
+    own = {"output": str(claim.output), "inspect": building.inspected(merging)}
+    jobs = [
+        Job(f"{label}, {names[0]}", RANGE, {**job, **own, "shards": names}, f"{claim.job_lock}.{names[0]}")
+        for names in unwritten(plan, claim.output, seed)
+    ]
+    done = dict.fromkeys((one.name for one in jobs), 0)
+
+    def on_event(event: Event) -> None:
+        if event.kind == "progress":
+            done[event.job.name] = event.data["done"]
+            run.steps.display.update(label, sum(done.values()), None)
+        elif event.kind != "done":
+            run.steps.display.event(event)
+
+    run.steps.launcher.map(jobs, on_event=on_event)

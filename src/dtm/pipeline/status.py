@@ -121,13 +121,14 @@ def _steps(folder: Folder, events: Iterable[Found]) -> list[Found]:
             step["steps"] = event["steps"]
         if event["event"] in ("done", "reused"):
             step["seconds"], step["step"] = event.get("seconds"), step["steps"]
-    for step in steps.values():
+    whole = [step for step in steps.values() if step["kind"]]  # others are parts of a step
+    for step in whole:
         step["stage"] = STAGE_OF.get(step["kind"], step["kind"])
         if step["state"] == "running" or (
             step["kind"] in TRAINS and step["state"] not in ("reused", "waiting")
         ):
             _add_progress(folder, step)
-    return list(steps.values())
+    return whole
 
 
 def _new(event: Found) -> Found:

@@ -54,6 +54,7 @@ class Steps:
     ) -> None:
         self.store, self.launcher, self.display = store, launcher, display
         self.planning, self.folder = planning, folder
+        self.warm = ""  # a worker's job of imports, begun with the first step that is not there yet
         self.records: list[Record] = []
         self.planned: list[Work] = []  # works that planning left undone
         self._before = self._read("steps.json", {})
@@ -77,6 +78,7 @@ class Steps:
         why = self.why(label, step)
         started = time.monotonic()
         if artifact is None:
+            self._warm()
             self.display.start(label, what, step.name)
             self._check_room(needs or {})
             with self.store.claim(step, wait=lambda: self.display.waiting(label)) as claim:
@@ -144,6 +146,12 @@ class Steps:
         if whole:
             self._named = {record.step.key for record in self.records}
             write_json(self.folder / "keys.json", sorted(self._named))
+
+    def _warm(self) -> None:
+        """What is missing here is followed by work for workers, who have seconds of imports before them."""
+        if self.warm and not self.planning:
+            self.launcher.warm(self.warm)
+            self.warm = ""
 
     def _name(self, *keys: str) -> None:
         """Let the run folder name the keys before they are looked for: `gc` spares them from now on."""

@@ -30,7 +30,7 @@ from dtm.train.reporting import reports
 if TYPE_CHECKING:
     from dtm.pipeline.verbs import Run
 
-TRAIN, CHECK = "dtm.train.sft:train", "dtm.train.sft:check"
+TRAIN, CHECK, WARM = "dtm.train.sft:train", "dtm.train.sft:check", "dtm.train.sft:warm"
 POINTS = "checkpoints"  # folder of a training's output
 
 

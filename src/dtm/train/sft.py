@@ -72,6 +72,15 @@ def check(job: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> di
     return {}
 
 
+def warm(job: dict[str, Any], *, progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Import what a training needs, which takes seconds: a job for a worker that has nothing else to do yet."""
+    import datasets  # noqa: F401
+    import torch  # noqa: F401
+    from trl import SFTConfig, SFTTrainer  # noqa: F401
+
+    return {}
+
+
 def arguments(
     job: dict[str, Any], *, total_steps: int, owner: str = "SFTConfig", section: str = "train"
 ) -> Any:

@@ -41,6 +41,10 @@ def crashes(job, progress):
            "SystemExit": SystemExit(3)}[job["kind"]]  # fmt: skip
 
 
+def sleeps(job, progress):
+    time.sleep(60)
+
+
 def returns_no_json(job, progress):
     return {"a set": {1, 2}}
 

@@ -96,6 +96,31 @@ def test_workers_are_kept_between_jobs_and_maps(launcher):
     assert pids != {os.getpid()}
 
 
+def test_workers_that_were_warmed_take_the_next_jobs(tmp_path):
+    with LocalLauncher(workers=2, log=tmp_path / "log") as launcher:
+        launcher.warm("jobs:echo")
+        launcher.warm("jobs:echo")  # once is enough
+        warmed = {place.where["pid"] for place in launcher._places if place}
+        found = launcher.map([job("echo", seconds=0.2), job("echo", seconds=0.2)])
+        assert warmed <= {one["pid"] for one in found}
+        assert len({one["pid"] for one in found}) == 2
+
+
+@pytest.mark.parametrize("function", ["crashes", "nowhere"])
+def test_what_goes_wrong_in_warming_is_told_by_no_other_job(launcher, function):
+    launcher.warm(f"jobs:{function}")
+    assert launcher.map([job("echo", value=3)])[0]["value"] == 3
+
+
+def test_a_launcher_that_is_closed_while_it_warms_leaves_no_worker(tmp_path):
+    launcher = LocalLauncher(workers=2, log=tmp_path / "log")
+    launcher.warm("jobs:sleeps")
+    wait_until(lambda: all(launcher._places))
+    pids = [place.where["pid"] for place in launcher._places]
+    launcher.close()
+    wait_until(lambda: not any(map(is_alive, pids)))
+
+
 @pytest.mark.parametrize(
     "kind", [kind for kind in DtmError.__subclasses__() if kind.__module__ == errors.__name__]
 )

@@ -60,9 +60,10 @@ def test_length(of, expected):
 
 def test_a_field_of_the_data():
     metas = [json.dumps(one) for one in ({"hard": 2}, {"a": {"hard": 1.5}}, {"hard": "very"}, {"hard": True})]
-    found = bind_scorer({"name": "field", "field": "hard"})(examples(*metas, None))
-    assert found[0] == 2
-    assert np.isnan(found[1:]).all()
+    more = [json.dumps({"hard": text}) for text in ("4.5", "inf", "nan", "")]  # text, as Alpaca's scores are
+    found = bind_scorer({"name": "field", "field": "hard"})(examples(*metas, None, *more))
+    assert found[[0, 5]].tolist() == [2, 4.5]
+    assert np.isnan(np.delete(found, [0, 5])).all()
     assert bind_scorer({"name": "field", "field": "a.hard"})(examples(*metas))[1] == 1.5
 
 

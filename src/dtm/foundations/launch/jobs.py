@@ -73,6 +73,10 @@ class Launcher(Protocol):
         """
         ...
 
+    def warm(self, function: str) -> None:
+        """Let workers do their imports, by that job, while the caller does something else; returns at once."""
+        ...
+
     def close(self) -> None:
         """Stop all workers, busy or not."""
         ...

@@ -22,6 +22,8 @@ class LocalLauncher(Places):
     may hold; by default `visible_gpus()`. Raises ConfigError where they are too few.
     """
 
+    ready_early = True
+
     def __init__(
         self,
         *,

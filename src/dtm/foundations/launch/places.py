@@ -6,6 +6,7 @@ ten seconds, so a place stays for the next job, and for the next `map`.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -52,13 +53,19 @@ class Place(Protocol):
 
 
 class Places:
-    """Up to `workers` places, each with a `share`; subclasses open them."""
+    """Up to `workers` places, each with a `share`; subclasses open them.
+
+    `ready_early`: whether a place that is opened before it is needed keeps nothing from others.
+    """
+
+    ready_early = False
 
     def __init__(self, share: Share, *, workers: int, log: Path | None) -> None:
         self.share, self.workers, self.log = share, workers, log
         self._places: list[Place | None] = [None] * workers
         self._closed, self._lock = False, threading.Lock()
         self._slots: list[threading.Thread] = []
+        self._warming: threading.Thread | None = None
 
     def open(self, slot: int) -> Place:
         """A new place for that slot, which need not be ready."""
@@ -75,6 +82,8 @@ class Places:
 
         An error of `on_done`, such as a full disk, is that job's failure: the others go on.
         """
+        if self._warming is not None and self._warming is not threading.current_thread():
+            self._warming.join()
         waiting = deque(range(len(jobs)))
         happenings: queue.SimpleQueue[tuple[int, Event | Exception]] = queue.SimpleQueue()
         slots = self._slots = [
@@ -107,6 +116,23 @@ class Places:
         if failures:
             raise failures[0]
         return [result for result in results if result is not None]
+
+    def warm(self, function: str) -> None:
+        """Open the places and let each do that job, such as its imports, while the caller does something else.
+
+        Returns at once; the next `map` waits for it. Whatever fails here fails again there, and is told then.
+        Places that somebody else could use meanwhile, a cluster's, are not opened before they are needed.
+        """
+        if not self.ready_early or self._warming is not None or any(self._places):
+            return
+        jobs = [Job(f"warm {number}", function) for number in range(self.workers)]
+
+        def work() -> None:
+            with contextlib.suppress(DtmError):
+                self.map(jobs)
+
+        self._warming = threading.Thread(target=work, daemon=True)
+        self._warming.start()
 
     def close(self) -> None:
         """Ask all places to leave, and see that they have. No new ones are opened."""
