@@ -32,7 +32,6 @@ class _Job:
     what: str
     steps: int | None
     going: Going
-    began: float | None = None  # on the monotonic clock
 
 
 class Display:
@@ -105,7 +104,7 @@ class Display:
             return
         self._write(event.kind, name, **data)
         if event.kind == "started" and (job := self._jobs.get(name)):  # a part of a step has no bar of its own
-            job.began, job.going = time.monotonic(), Going(job.going.done, job.steps)
+            job.going = Going(job.going.done, job.steps)
             if not self._plain:
                 self._bar(name, job.what)
         if event.kind == "waiting":
