@@ -33,7 +33,7 @@ STAGE_OF = {kind: stage for stage, kinds in STAGES.items() for kind in kinds}
 ASIDE = "settings"  # the kind of what is no step of the store
 TRAINS = ("train", "prefer")  # kinds of steps that are sub-models, or other models
 STATES = {"start": "running", "started": "running", "resuming": "running", "queued": "waiting", "waiting": "waiting",
-          "retry": "waiting", "done": "done", "reused": "reused", "failed": "failed"}  # fmt: skip
+          "retry": "waiting", "done": "done", "reused": "reused", "failed": "failed", "left": "stopped"}  # fmt: skip
 PLACED = ("host", "pid", "gpus", "attempt")
 MEASURED = ("step", "steps", "loss", "learning_rate", "tokens", "tokens_per_second", "seconds_left")
 Found = dict[str, Any]
