@@ -113,7 +113,7 @@ def test_a_driver_that_is_gone_has_stopped_and_so_have_its_steps(training):
     assert [step["state"] for step in found["steps"]] == ["done", "reused", "done", "stopped", "stopped"]
     assert [stage["stage"] for stage in found["stages"]] == ["data", "disperse", "train"]
     assert "ended without a word" in watching.sentence(found)
-    assert "`dtm run run.yaml` goes on from here" in watching.sentence(found)
+    assert "\ndtm run run.yaml goes on from here" in watching.sentence(found)
 
 
 @pytest.mark.parametrize(("age", "state"), [(5, "running"), (120, "unknown")])
@@ -125,8 +125,8 @@ def test_a_driver_of_another_machine_is_judged_by_its_last_sign(run, age, state)
 
 
 @pytest.mark.parametrize(("last", "state", "told"), [
-    ("end", "finished", "finished in 9.0 s"), ("failed", "failed", "failed after 9.0 s; `dtm run run.yaml` goes on"),
-    ("stopped", "stopped", "stopped after 9.0 s; `dtm run run.yaml` goes on"),
+    ("end", "finished", "finished in 9.0 s"), ("failed", "failed", "failed after 9.0 s\ndtm run run.yaml goes on"),
+    ("stopped", "stopped", "stopped after 9.0 s\ndtm run run.yaml goes on"),
 ])  # fmt: skip
 def test_how_it_ended(run, last, state, told):
     run.begin()

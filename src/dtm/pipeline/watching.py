@@ -78,14 +78,10 @@ def view(found: Found) -> RenderableType:
 
 
 def sentence(found: Found) -> str:
-    """How the run is, in a sentence or two."""
+    """How the run is, in a sentence or two, and how to go on."""
     spent = duration(found["seconds"])
     where = f" on {found['host']}, process {found['pid']}" if found["host"] else ""
-    on = (
-        f"; `{found['command']}` goes on from here"
-        if found["command"]
-        else "; the same command goes on from here"
-    )
+    on = f"\n{found['command'] or 'the same command'} goes on from here"
     silent = found["silent_seconds"] or 0.0
     match found["state"]:
         case "running":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 LINES, CHARACTERS = 12, 200  # that an error shows at most, and of one line
+MARKS = " ^~"  # of lines in a traceback that only point at the line above
 TAIL = 64 << 10  # bytes in which they are looked for
 
 
@@ -49,7 +50,7 @@ class Printed:
         except OSError:
             return []
         lines = [line.rpartition("\r")[2].rstrip() for line in text.split("\n")]  # of a bar, its last state
-        return [_shortened(line) for line in lines if line.strip()][-LINES:]
+        return [_shortened(line) for line in lines if line.strip(MARKS)][-LINES:]
 
     def told(self, what: str) -> str:
         """`what`, and below it the last lines."""
