@@ -286,7 +286,9 @@ def test_a_whole_run_leaves_its_logs_and_the_bytes_are_those_without(
     run(write_run(inputs, tmp_path), ["train.args.report_to=[tensorboard]"], **warm)
     folder = tmp_path / "run"
     here, there = content(tmp_path), content(undisturbed)
-    assert here.pop("merged/README.md") != there.pop("merged/README.md"), "the card holds the run file's own words"
+    assert here.pop("merged/README.md") != there.pop("merged/README.md"), (
+        "the card holds the run file's own words"
+    )
     assert here == there
     found = status_of(folder)
     assert found["state"] == "finished"

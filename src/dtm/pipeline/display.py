@@ -103,7 +103,9 @@ class Display:
         if event.kind == "done":
             return
         self._write(event.kind, name, **data)
-        if event.kind == "started" and (job := self._jobs.get(name)):  # a part of a step has no bar of its own
+        if event.kind == "started" and (
+            job := self._jobs.get(name)
+        ):  # a part of a step has no bar of its own
             job.going = Going(job.going.done, job.steps)
             if not self._plain:
                 self._bar(name, job.what)
@@ -230,7 +232,7 @@ def told(data: Mapping[str, Any]) -> str:
         words.append(f"{data['tokens_per_second']:,.0f} tokens/s")
     stage = data.get("stage") or ""
     if stage and stage != "training":
-        words.append(f"{stage} from step {data['step']}" if "step" in data else stage)
+        words.append(f"{stage} from step {data['step']}" if stage == "resuming" else stage)
     return ", ".join(words)
 
 

@@ -32,13 +32,12 @@ class Watch(TrainerCallback):
         self.name, self.progress, self.stamp, self.stop_after = name, progress, stamp, stop_after
         self.loss: float | None = None
         self.rate: float | None = None
+        self.told: dict[str, Any] = {}
         self.tokens, self._token_speed, self._step_speed = tokens, Speed(), Speed()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        tokens = round(self.tokens * (state.epoch or 0.0))
-        a_second = self._step_speed.seen(state.global_step)
-        left = (state.max_steps - state.global_step) / a_second if a_second else None
-        message = {
+        tokens, a_second = round(self.tokens * (state.epoch or 0.0)), self._step_speed.seen(state.global_step)
+        self.told = {
             "stage": "training",
             "step": state.global_step,
             "steps": state.max_steps,
@@ -46,13 +45,17 @@ class Watch(TrainerCallback):
             "learning_rate": self.rate,
             "tokens": tokens,
             "tokens_per_second": self._token_speed.seen(tokens),
-            "seconds_left": left,
+            "seconds_left": (state.max_steps - state.global_step) / a_second if a_second else None,
         }
-        self.progress(message)
+        self.progress(self.told)
         if self.stop_after and state.global_step >= self.stop_after:
             control.should_training_stop = True
             control.should_save = False
         return control
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        last = {"loss": self.loss, "learning_rate": self.rate}  # a step is logged behind its end
+        self.progress({**self.told, "stage": "saving", **last})
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
