@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -260,8 +261,9 @@ def durations(told: list[dict[str, Any]]) -> dict[str, float]:
     """Seconds of each stage; `start` until the first event, `report` from the last step's end."""
     found = {event["step"]: event["seconds"] for event in told if event["event"] == "done"}
     found["evaluation"] = sum(found.get(name, 0.0) for name in EVALUATION)
-    ends = [event["time"] for event in told if event["event"] == "done"]
-    return found | {"start": 2.0, "report": round(told[-1]["time"] - ends[-1], 2)}
+    last, end = (datetime.fromisoformat(event["time"]) for event in
+                 ([event for event in told if event["event"] == "done"][-1], told[-1]))  # fmt: skip
+    return found | {"start": 2.0, "report": round((end - last).total_seconds(), 2)}
 
 
 def commit() -> str:

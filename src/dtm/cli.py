@@ -212,14 +212,31 @@ def report(
 
 @app.command()
 def status(
-    run_folder: Annotated[Path, typer.Argument(help="A run's output_dir.", metavar="RUN")],
+    run_folder: Annotated[str, typer.Argument(help="A run's output_dir, a path or URL.", metavar="RUN")],
+    watch: Annotated[bool, typer.Option("--watch", help="Again and again, until the run ends.")] = False,
     as_json: Json = False,
 ) -> None:
-    """What a run has done, from its log."""
-    from dtm.pipeline.status import show, status_of
+    """What a run has done and does: stages, sub-models, speed, time left. Exit code 1: it failed, or was stopped."""
+    from rich.console import Console
 
-    found = status_of(run_folder)
-    typer.echo(json.dumps(found, indent=2) if as_json else show(found))
+    from dtm.pipeline import watching
+    from dtm.pipeline.status import ok, status_of
+
+    console = Console(highlight=False)
+    try:
+        if watch:
+            found = (watching.lines if as_json else watching.watch)(run_folder, console)
+        else:
+            found = status_of(run_folder)
+            if as_json:
+                typer.echo(json.dumps(found, indent=2))
+            else:
+                console.print(watching.view(found))
+    except KeyboardInterrupt:
+        os._exit(
+            INTERRUPTED
+        )  # only the watching ends: nothing of the run was stopped, and nothing is to be said
+    raise typer.Exit(0 if ok(found) else 1)
 
 
 @app.command()

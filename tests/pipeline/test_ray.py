@@ -65,6 +65,14 @@ def test_errors_and_what_was_printed_come_back(launcher):
     assert "in crashes" in launcher.log.read_text()
 
 
+def test_what_a_job_prints_comes_into_its_own_log_here(launcher, tmp_path):
+    log = tmp_path / "logs" / "late.log"
+    with pytest.raises(WorkerError, match="KeyError") as caught:
+        launcher.map([Job("late", "jobs:crashes_late", {"lines": 3}, log=str(log))])
+    assert "line 0\nline 1\nline 2\n" in log.read_text()
+    assert "    | KeyError: 'no such thing'\n" in caught.value.message
+
+
 def test_a_worker_that_dies_is_replaced_in_its_place(launcher, tmp_path):
     job = Job("dies", "jobs:dies", {"counter": str(tmp_path / "counter"), "times": 1})
     assert launcher.map([job]) == [{"attempts": 2}]

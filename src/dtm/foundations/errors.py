@@ -32,7 +32,8 @@ class DtmError(Exception):
         text = _sentence(self.what)
         if self.where:
             text = f"{self.where}: {text}"
-        return f"{text} {_sentence(self.mend)}" if self.mend else text
+        between = "" if text.endswith("\n") else " "
+        return f"{text}{between}{_sentence(self.mend)}" if self.mend else text
 
     def __str__(self) -> str:
         return self.message

@@ -57,28 +57,25 @@ def run(
             file.output_dir, file.document.text, checked.config.model_dump(mode="json"), store.root
         )
         remember(file)
-    log = None if dry_run else file.output_dir / "log.jsonl"
-    display = Display(log, quiet=quiet)
+    display = Display(None if dry_run else file.output_dir, quiet=quiet)
     kept = launcher is not None
     launcher = launcher or checked.launch.open(file.output_dir / "workers.log")
     store.tell = display.note
-    display.begin(command)
+    told = {"recipe": checked.recipe.method.name, "until": until, "launch": checked.launch.kind}
     try:
-        steps = Steps(store, launcher, display, planning=dry_run, folder=file.output_dir, command=command)
-        if STAGES.index(until) >= STAGES.index("train"):
-            steps.warm = WARM
-        this = Run(checked, steps, until=until)
-        made = _make(this)
-        evaluated = this.evaluate(made.wanted(checked)) if until == STAGES[-1] else {}
-        on_dev = _on_dev(this, made) if until == STAGES[-1] and checked.config.evaluate.dev else {}
-        if dry_run:
-            return plan(this, probe=probe)
-        display.close()
-        results = _finish(this, made, evaluated, on_dev, command)
-        display.end()
-        return results
+        with display.working(command, workers=launcher.workers, **told):
+            steps = Steps(store, launcher, display, planning=dry_run, folder=file.output_dir, command=command)
+            if STAGES.index(until) >= STAGES.index("train"):
+                steps.warm = WARM
+            this = Run(checked, steps, until=until)
+            made = _make(this)
+            evaluated = this.evaluate(made.wanted(checked)) if until == STAGES[-1] else {}
+            on_dev = _on_dev(this, made) if until == STAGES[-1] and checked.config.evaluate.dev else {}
+            if dry_run:
+                return plan(this, probe=probe)
+            display.close()
+            return _finish(this, made, evaluated, on_dev, command)
     finally:
-        display.close()
         if not kept:
             launcher.close()
 

@@ -80,7 +80,7 @@ class Steps:
         started = time.monotonic()
         if artifact is None:
             self._warm()
-            self.display.start(label, what)
+            self.display.start(label, what, step.name)
             self._check_room(needs or {})
             with self.store.claim(step, wait=lambda: self.display.waiting(label)) as claim:
                 artifact = claim.artifact or claim.publish(build(claim))
@@ -189,10 +189,11 @@ class Steps:
                     self._done(work.label, work.what, claim.artifact, reused=True)
                     continue
                 claim.empty()
-                job = Job(work.label, work.function, work.arguments(claim), str(claim.job_lock), work.spread)
+                job = Job(work.label, work.function, work.arguments(claim), str(claim.job_lock), work.spread,
+                          self.display.journal.log(work.label))  # fmt: skip
                 keys[id(job)] = key
                 jobs.append(job)
-                self.display.queue(work.label, work.what)
+                self.display.queue(work.label, work.what, work.step.name, work.needs.get("steps"))
 
             def on_event(event: Any) -> None:
                 if event.kind == "started":
@@ -234,7 +235,8 @@ class Steps:
         made_with = artifact.manifest["versions"]
         facts = dict(artifact.facts)
         self.records.append(Record(label, what, step, reused, why, seconds, facts, versions=made_with))
-        self.display.done(label, what, reused=reused, why=why, seconds=seconds, facts=artifact.facts)
+        self.display.done(label, what, reused=reused, why=why, seconds=seconds, facts=artifact.facts,
+                          kind=step.name)  # fmt: skip
 
     def _check_room(self, *needs: Mapping[str, Any]) -> None:
         wanted = peak_disk(needs, self.launcher.workers)

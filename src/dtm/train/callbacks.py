@@ -9,6 +9,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from dtm.foundations.launch import leaving
+from dtm.foundations.speed import Speed
 from dtm.train import logged
 from dtm.train.checkpoints import keep_newest, keep_point, plan_points, points_of
 from dtm.train.saving import Saver
@@ -18,6 +19,7 @@ from dtm.train.sft import check_finite
 class Watch(TrainerCallback):
     """Reports every step, stamps every checkpoint, and stops on a loss that is not finite.
 
+    `tokens` are those that one epoch reads.
     Asked to leave, it has a checkpoint written behind the step in hand. `trainer` is set once there is one; `keep` is
     how many checkpoints stay: the trainer itself would tell old from new by a clock that may have been set back.
     """
@@ -28,10 +30,14 @@ class Watch(TrainerCallback):
         progress: Callable[[dict[str, Any]], None],
         stamp: Callable[[Path], None],
         *,
+        tokens: int,
         stop_after: int = 0,
     ) -> None:
         self.name, self.progress, self.stamp, self.stop_after = name, progress, stamp, stop_after
         self.loss: float | None = None
+        self.rate: float | None = None
+        self.told: dict[str, Any] = {}
+        self.tokens, self._token_speed, self._step_speed = tokens, Speed(), Speed()
         self.trainer: Any = None
         self.keep: int | None = None
 
@@ -40,13 +46,18 @@ class Watch(TrainerCallback):
         leaving.able()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        message = {
+        tokens, a_second = round(self.tokens * (state.epoch or 0.0)), self._step_speed.seen(state.global_step)
+        self.told = {
             "stage": "training",
             "step": state.global_step,
             "steps": state.max_steps,
             "loss": self.loss,
+            "learning_rate": self.rate,
+            "tokens": tokens,
+            "tokens_per_second": self._token_speed.seen(tokens),
+            "seconds_left": (state.max_steps - state.global_step) / a_second if a_second else None,
         }
-        self.progress(message)
+        self.progress(self.told)
         if self.stop_after and state.global_step >= self.stop_after:
             control.should_training_stop = True
             control.should_save = False
@@ -55,6 +66,10 @@ class Watch(TrainerCallback):
             leaving.leave(state.global_step)
         return control
 
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        last = {"loss": self.loss, "learning_rate": self.rate}  # a step is logged behind its end
+        self.progress({**self.told, "stage": "saving", **last})
+
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
     ) -> None:
@@ -62,7 +77,7 @@ class Watch(TrainerCallback):
             if logs and key in logs:
                 check_finite(float(logs[key]), self.name, state.global_step)
         if logs and "loss" in logs:
-            self.loss = float(logs["loss"])
+            self.loss, self.rate = float(logs["loss"]), logs.get("learning_rate")
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         from accelerate import PartialState

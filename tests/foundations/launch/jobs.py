@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -53,6 +54,23 @@ def prints(job, progress):
     os.write(1, b'{"event": "done", "result": "from a C library"}\n')
     sys.stdout.flush()
     return "the true result"
+
+
+def says(job, progress):
+    print(job["text"])
+    sys.stdout.flush()
+    subprocess.run([sys.executable, "-c", f"print({job['text']!r} + ', from a child')"], check=True)
+
+
+def crashes_late(job, progress):
+    for number in range(job["lines"]):
+        print("line", number, file=sys.stderr)
+    crashes({"kind": "KeyError"}, progress)
+
+
+def says_and_dies(job, progress):
+    print(job["text"], flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def dies(job, progress):

@@ -14,7 +14,7 @@ class Job:
 
     `lock` is a file that the worker holds while it works: an orphan of a killed driver and its
     successor never write to one folder at the same time. `spread`: the function runs in each of the
-    share's processes, as training does; others run in one.
+    share's processes, as training does; others run in one. `log`: a file of its own for what it prints.
     """
 
     name: str
@@ -22,6 +22,7 @@ class Job:
     arguments: dict[str, Any] = field(default_factory=dict)
     lock: str | None = None
     spread: bool = False
+    log: str | None = None
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ from dtm.foundations.errors import MissingInput, ResourceError, WorkerError
 from dtm.foundations.launch import signals
 from dtm.foundations.launch.jobs import Event, Job, Share
 from dtm.foundations.launch.places import Places
+from dtm.foundations.launch.printed import append
 from dtm.foundations.launch.process import LAST, Died
-from dtm.foundations.launch.remote import RemoteWorker, append, check_versions
+from dtm.foundations.launch.remote import RemoteWorker, check_versions
 
 POLL = 0.5  # seconds that `ready` waits itself
 STORE = 100 << 20  # bytes of a local cluster's object store: only small messages pass through it
@@ -175,6 +176,7 @@ class _Actors:
 
     def answers(self, message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """What the first node's worker tells, once all nodes are done; a failure of another is the place's."""
+        log = Path(message["log"]) if message.get("log") else self.log
         messages = self._messages(message)
         busy = self._actors[: len(messages)]
         _get([actor.begin.remote(one) for actor, one in zip(busy, messages, strict=True)])
@@ -185,7 +187,7 @@ class _Actors:
             last = None
             for answer in answers:
                 if answer["event"] == "log":
-                    append(self.log, answer["text"])
+                    append(log, answer["text"])
                 elif answer["event"] in LAST:
                     last = answer
                 elif node == 0:

@@ -20,6 +20,7 @@ from dtm.foundations.launch import memory, signals
 from dtm.foundations.launch.jobs import Event, Job, Share
 from dtm.foundations.launch.leaving import Left
 from dtm.foundations.launch.ongoing import Ongoing
+from dtm.foundations.launch.printed import Printed
 from dtm.foundations.launch.process import GRACE, Died
 
 ATTEMPTS = 3
@@ -200,14 +201,16 @@ class Places:
         return None
 
     def _attempt(self, slot: int, job: Job, report: Report) -> Any:
-        starved = 0
+        printed, starved = Printed(self.log if job.log is None else Path(job.log)), 0
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 place = self._ready(slot, lambda reason: report("waiting", {"reason": reason}), lambda: self._leaving)
                 if place is None:
                     raise Left
+                if job.log is not None:
+                    printed.heading(attempt, place.where)
                 report("started", {"attempt": attempt, **place.where})
-                return result(job, place.answers(self._message(job)), report, self.log)
+                return result(job, place.answers(self._message(job)), report, printed)
             except Left as left:  # of its own: somebody asked the worker alone
                 self._drop(slot)
                 if self._leaving:
@@ -222,7 +225,7 @@ class Places:
                     raise _stopped() from None
                 starved += death.starved
                 if attempt == ATTEMPTS or starved == memory.ATTEMPTS:
-                    raise _died(job, attempt, death, self.log) from None
+                    raise _died(job, attempt, death, printed) from None
                 report("retry", {"reason": str(death)})
         raise WorkerError(f"{job.name} was asked to stop {ATTEMPTS} times", mend="The same command goes on from here")
 
@@ -232,7 +235,8 @@ class Places:
             "processes": self.share.processes, "threads": self.share.threads, "cpu": self.share.gpus == 0,
             "accelerate": self.share.accelerate and dict(self.share.accelerate),
         } if job.spread and is_gang(self.share) else None  # fmt: skip
-        return {"function": job.function, "arguments": job.arguments, "lock": job.lock, "gang": spread}
+        return {"function": job.function, "arguments": job.arguments, "lock": job.lock, "log": job.log,
+                "gang": spread}  # fmt: skip
 
     def _place(self, slot: int) -> Place:
         """The slot's place, opened if there is none."""
@@ -256,7 +260,7 @@ def is_gang(share: Share) -> bool:
     return share.processes > 1 or share.accelerate is not None
 
 
-def result(job: Job, answers: Iterable[Mapping[str, Any]], report: Report, log: Path | None) -> Any:
+def result(job: Job, answers: Iterable[Mapping[str, Any]], report: Report, printed: Printed) -> Any:
     """What the job returned; its progress is reported, its error raised."""
     for answer in answers:
         match answer["event"]:
@@ -283,7 +287,9 @@ def result(job: Job, answers: Iterable[Mapping[str, Any]], report: Report, log: 
                 )
             case "crashed":
                 raise WorkerError(
-                    f"{job.name}: {answer['what']}", where=log, mend="The log has the traceback"
+                    printed.told(f"{job.name}: {answer['what']}"),
+                    where=printed.log,
+                    mend="The log has all of it",
                 )
     raise AssertionError("a worker's last answer ends the job")
 
@@ -292,13 +298,14 @@ def _stopped() -> WorkerError:
     return WorkerError("the work was stopped: its launcher is closed")
 
 
-def _died(job: Job, attempts: int, death: Died, log: Path | None) -> DtmError:
+def _died(job: Job, attempts: int, death: Died, printed: Printed) -> DtmError:
     if death.starved:
         return memory.OutOfMemory(
-            f"{job.name} ran out of memory: the kernel ended its worker {attempts} times", where=log, mend=memory.MEND
-        )
+            f"{job.name} ran out of memory: the kernel ended its worker {attempts} times",
+            where=printed.log, mend=memory.MEND,
+        )  # fmt: skip
     return WorkerError(
-        f"the worker of {job.name} died {attempts} times ({death})", where=log,
+        printed.told(f"the worker of {job.name} died {attempts} times ({death})"), where=printed.log,
         mend="What was done is kept, and the same command goes on from there. A process that uses too much memory may "
         "be ended from outside: then try a smaller per_device_train_batch_size, max_length or launch.workers",
     )  # fmt: skip

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from dtm.foundations.launch import memory
@@ -94,11 +95,17 @@ class WorkerProcess:
 def environment(threads: int, gpus: str | None = None) -> dict[str, str]:
     """The worker's environment: threads are set before torch is imported, and wait without spinning.
 
-    `gpus` is what CUDA_VISIBLE_DEVICES says; None leaves it as it is.
+    `gpus` is what CUDA_VISIBLE_DEVICES says; None leaves it as it is. A worker imports the dtm that this process did,
+    though another one may be installed.
     """
+    import dtm
+
+    source, before = Path(dtm.__file__).parents[1], os.environ.get("PYTHONPATH", "")
+    paths = [before] if "site-packages" in source.parts else [str(source), before]
+    ours = {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
     pinned = {} if gpus is None else {"CUDA_VISIBLE_DEVICES": gpus}
     return {
-        **os.environ, **pinned,
+        **os.environ, **ours, **pinned,
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),

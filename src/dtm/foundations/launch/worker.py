@@ -17,7 +17,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
@@ -44,11 +44,12 @@ def main() -> None:
     threading.Thread(target=_read, args=(jobs,), daemon=True).start()
     while True:
         job = jobs.get()
-        try:
-            with _held(job.get("lock")):
-                answer(job, send)
-        except BaseException as error:
-            send(failure(error))
+        with _printing_to(job.get("log")):
+            try:
+                with _held(job.get("lock")):
+                    answer(job, send)
+            except BaseException as error:
+                send(failure(error))
         leaving.able(False)
         if leaving.asked():
             os._exit(0)
@@ -113,6 +114,33 @@ def _held(path: str | None) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _printing_to(path: str | None) -> Iterator[None]:
+    """Standard output and error go to that file, where it can be written: also what a gang and C libraries print."""
+    file = None
+    if path is not None:
+        with suppress(OSError):
+            file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    if file is None:
+        yield
+        return
+    before = os.dup(2)
+    _point(file)
+    try:
+        yield
+    finally:
+        _point(before)
+
+
+def _point(descriptor: int) -> None:
+    """Let both streams go there, and close it."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    for standard in (1, 2):
+        os.dup2(descriptor, standard)
+    os.close(descriptor)
 
 
 if __name__ == "__main__":
