@@ -111,12 +111,13 @@ def _finish(this: Run, made: Made, evaluated: Any, on_dev: Any, command: str) ->
     from dtm.report import render
 
     models = made.shown(this.checked)
-    folder.show_data(this)
-    folder.show_models(this, models)
-    folder.show_evaluation(this, evaluated)
-    results = assemble(this, models, evaluated, on_dev, command=command)
-    results = attached(results, this.steps.folder)
-    write_json(this.steps.folder / "results.json", results)
-    render(results, this.steps.folder)
+    with folder.alone(this.steps.folder, this.steps.store.root):
+        folder.show_data(this)
+        folder.show_models(this, models)
+        folder.show_evaluation(this, evaluated)
+        results = assemble(this, models, evaluated, on_dev, command=command)
+        results = attached(results, this.steps.folder)
+        write_json(this.steps.folder / "results.json", results)
+        render(results, this.steps.folder)
     this.steps.save(whole=this.until == STAGES[-1])
     return results

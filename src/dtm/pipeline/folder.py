@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,14 @@ def open_folder(folder: Path, text: str, config: dict[str, Any], store: Path) ->
     registry = store / "runs"
     registry.mkdir(exist_ok=True)
     write_text(registry / f"{_slug(folder)}.path", f"{folder}\n")
+
+
+@contextmanager
+def alone(folder: Path, store: Path) -> Iterator[None]:
+    """Show results while no other driver of this machine does so in the same folder: each removes what is not its own."""
+    with open(store / "locks" / f"shows-{_slug(folder)}", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def show_models(run: Run, models: Sequence[tuple[Model, str]]) -> None:
