@@ -31,7 +31,7 @@ def open_folder(folder: Path, text: str, config: dict[str, Any], store: Path) ->
 
 @contextmanager
 def alone(folder: Path, store: Path) -> Iterator[None]:
-    """Show results while no other driver of this machine does so in the same folder: each removes what is not its own."""
+    """Show results while no other driver does so in the same folder: each removes what is not its own."""
     with open(store / "locks" / f"shows-{_slug(folder)}", "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
