@@ -377,7 +377,10 @@ def main() -> None:
         from dtm.foundations.launch import signals
 
         command = shlex.join(["dtm", *sys.argv[1:]])
-        typer.echo(f"dtm: stopped; what was done is kept, and the same command goes on from here: {command}", err=True)
+        typer.echo(
+            f"dtm: stopped; what was done is kept, and the same command goes on from here: {command}",
+            err=True,
+        )
         sys.exit(128 + signals.received())
     except MemoryError:
         from dtm.foundations.launch.memory import MEND

@@ -17,7 +17,9 @@ def test_the_others_are_kept_and_the_run_says_how_to_go_on(stubbed):
         stubbed.run({"submodel-1": "dies"})
     assert sorted(stubbed.attempts) == ["submodel-0", *["submodel-1"] * 3, "submodel-2", "submodel-3"]
     message = caught.value.message
-    assert "submodel-1 failed; the other 3 are kept: the worker of submodel-1 died 3 times (signal 9)" in message
+    assert (
+        "submodel-1 failed; the other 3 are kept: the worker of submodel-1 died 3 times (signal 9)" in message
+    )
     assert f"Go on with `{COMMAND}`" in message
     assert "-s on_failure=drop" in message
     results = stubbed.run({})
@@ -27,7 +29,9 @@ def test_the_others_are_kept_and_the_run_says_how_to_go_on(stubbed):
 
 
 def test_two_that_fail_are_both_named(stubbed):
-    with pytest.raises(OutOfMemory, match=r"submodel-1 and submodel-3 failed; the other 2 are kept") as caught:
+    with pytest.raises(
+        OutOfMemory, match=r"submodel-1 and submodel-3 failed; the other 2 are kept"
+    ) as caught:
         stubbed.run({"submodel-1": "out of memory", "submodel-3": "out of memory"})
     assert stubbed.attempts.count("submodel-1") == stubbed.attempts.count("submodel-3") == 1
     assert caught.value.message.count("gradient_checkpointing") == 1
@@ -40,7 +44,11 @@ def test_what_is_dropped_is_not_merged_and_is_said_wherever_the_merge_is_shown(s
     assert {path.name for path in (folder / "submodels").iterdir()} == {"0", "2", "3"}
     weights = [0.4 / 0.9, 0.3 / 0.9, 0.2 / 0.9]
     np.testing.assert_allclose(results["merge"]["weights"], weights, rtol=1e-12)
-    base, merged, adapters = base_of(stubbed), load_file(folder / "merged/model.safetensors"), stubbed.adapters(0, 2, 3)
+    base, merged, adapters = (
+        base_of(stubbed),
+        load_file(folder / "merged/model.safetensors"),
+        stubbed.adapters(0, 2, 3),
+    )
     changed = 0
     for name, weight in base.items():
         expected, stem = weight.astype(np.float64), "base_model.model." + name.removesuffix(".weight")
@@ -53,7 +61,9 @@ def test_what_is_dropped_is_not_merged_and_is_said_wherever_the_merge_is_shown(s
     (gone,) = results["dropped"]
     assert (gone["submodel"], gone["portion"]) == ("submodel-1", 1)
     assert gone["rows"] == results["portions"][1]["rows"]
-    said = f"submodel-1 failed and was dropped: the merge is of 3 of 4 sub-models, without {gone['rows']} rows."
+    said = (
+        f"submodel-1 failed and was dropped: the merge is of 3 of 4 sub-models, without {gone['rows']} rows."
+    )
     assert said in results["statement"][1]
     for name in ("merged/README.md", "report.html"):
         assert said in (folder / name).read_text(), name
@@ -94,7 +104,9 @@ def test_attribution_leaves_out_what_was_dropped(stubbed, monkeypatch):
     stubbed.run({"submodel-1": "out of memory"}, "on_failure=drop")
     asked = []
     monkeypatch.setattr(attribute.Run, "evaluate", lambda run, models: {})
-    monkeypatch.setattr(attribute.Steps, "make_all", lambda steps, works, later=None: asked.extend(works) or [])
+    monkeypatch.setattr(
+        attribute.Steps, "make_all", lambda steps, works, later=None: asked.extend(works) or []
+    )
     result = attribute.attribute(stubbed.folder / "run", quiet=True)
     assert [work.label for work in asked] == [f"without portion {number}" for number in (0, 2, 3)]
     assert [portion["portion"] for portion in result["portions"]] == [0, 2, 3]

@@ -33,7 +33,9 @@ def notes(folder):
     return [line["text"] for line in log if line["event"] == "note"]
 
 
-@pytest.mark.parametrize(("name", "redone", "step"), [(SUBMODEL, ["submodel-1"], "train"), (MERGED, [], "merge")])
+@pytest.mark.parametrize(
+    ("name", "redone", "step"), [(SUBMODEL, ["submodel-1"], "train"), (MERGED, [], "merge")]
+)
 @pytest.mark.parametrize("quietly", [False, True], ids=["touched", "rotten"])
 def test_one_flipped_bit_is_found_named_and_made_again(stubbed, name, redone, step, quietly):
     stubbed.run({})

@@ -20,7 +20,9 @@ from tests.pipeline.conftest import content, without, without_places, write_run
 AT = 5
 
 
-def test_a_training_that_was_stopped_goes_on_from_the_step_in_hand(undisturbed, inputs, tmp_path, monkeypatch):
+def test_a_training_that_was_stopped_goes_on_from_the_step_in_hand(
+    undisturbed, inputs, tmp_path, monkeypatch
+):
     """Checkpoints are rare here, and logs too: the one that is written stands between two of both."""
     told, real, armed = [], Display.event, []
 
@@ -33,7 +35,12 @@ def test_a_training_that_was_stopped_goes_on_from_the_step_in_hand(undisturbed, 
 
     monkeypatch.setattr(Display, "event", listening)
     path = write_run(inputs, without(undisturbed, tmp_path, "train"))
-    rare = ["train.args.save_steps=1000", "train.args.logging_steps=3", "evaluate.tasks=[]", "evaluate.heldout=false"]
+    rare = [
+        "train.args.save_steps=1000",
+        "train.args.logging_steps=3",
+        "evaluate.tasks=[]",
+        "evaluate.heldout=false",
+    ]
     with LocalLauncher() as launcher:
         whole = run(path, [*rare, f"output_dir={tmp_path}/whole", f"store={tmp_path}/other"], quiet=True,
                     launcher=launcher)  # fmt: skip
@@ -45,13 +52,17 @@ def test_a_training_that_was_stopped_goes_on_from_the_step_in_hand(undisturbed, 
         last = told[-1]
         assert last[:2] == ("submodel-0", "training")
         assert last[2] in (AT, AT + 1)  # the step in hand when the signal came
-        (scratch,) = [one for one in tmp_path.glob(".dtm-store/work/*/scratch") if list(one.glob("checkpoint-*"))]
+        (scratch,) = [
+            one for one in tmp_path.glob(".dtm-store/work/*/scratch") if list(one.glob("checkpoint-*"))
+        ]
         assert [one.name for one in scratch.glob("checkpoint-*")] == [f"checkpoint-{last[2]}"]
         told.clear()
         armed.clear()
         again = run(path, here, quiet=True, launcher=launcher)
     steps = [step for name, _, step in told if name == "submodel-0"]
-    assert steps == list(range(last[2], whole["results"]["models"][1]["steps"] + 1))  # resumed at it, none twice
+    assert steps == list(
+        range(last[2], whole["results"]["models"][1]["steps"] + 1)
+    )  # resumed at it, none twice
     assert again["results"] == whole["results"]
     assert again["curves"] == whole["curves"]
     assert without_places(content(tmp_path)) == without_places(content(tmp_path, "whole"))
@@ -61,7 +72,9 @@ def test_a_training_that_was_stopped_goes_on_from_the_step_in_hand(undisturbed, 
 def test_exit_codes_and_the_command_to_go_on(inputs, tmp_path, signum, code):
     path = write_run(inputs, tmp_path)
     command = [sys.executable, "-m", "dtm.cli", "run", path.name, "-s", "seed=1"]
-    driver = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    driver = subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
     end = time.monotonic() + 60
     while not _begun(tmp_path / "run" / "log.jsonl"):
         assert time.monotonic() < end

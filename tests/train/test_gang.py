@@ -102,6 +102,8 @@ def test_processes_of_a_gang_come_to_one_answer_whether_to_stop(monkeypatch):
 
     monkeypatch.setattr(gang, "_launch", launch)
     sent = []
-    gang.run({"function": "gang_jobs:agrees", "arguments": {}, "lock": None, "gang": {"processes": 2}}, sent.append)
+    gang.run(
+        {"function": "gang_jobs:agrees", "arguments": {}, "lock": None, "gang": {"processes": 2}}, sent.append
+    )
     assert [one["data"]["answers"] for one in sent if one["event"] == "progress"] == [[False, True]]
     assert sent[-1] == {"event": "left", "at": 2}

@@ -243,7 +243,10 @@ class Store:
             harm = "its manifest is missing or cut short"
             name = "an artifact"
             if manifest is not None:
-                name, harm = manifest["step"], self.harm(Artifact(folder.name, folder, manifest), reread=True) or ""
+                name, harm = (
+                    manifest["step"],
+                    self.harm(Artifact(folder.name, folder, manifest), reread=True) or "",
+                )
             if harm:
                 found.append(f"{name} {folder.name}: {harm}")
                 self._put_aside(folder, inode, f"{name} {folder.name} in the store is damaged: {harm}")

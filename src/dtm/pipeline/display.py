@@ -113,13 +113,17 @@ class Display:
             self._print(f"  [yellow]{name} waits for a place: {data['reason']}[/]")
         if event.kind == "retry":
             reason = data["reason"]
-            self._print(f"  [yellow]{name}: its worker is gone ({reason}); going on from the last checkpoint[/]")
+            self._print(
+                f"  [yellow]{name}: its worker is gone ({reason}); going on from the last checkpoint[/]"
+            )
         if event.kind == "stopping":
             self._print(f"  [yellow]{name}: stopping behind this step; a second signal leaves at once[/]")
         if event.kind == "left":
             self._drop(name)
             at = data.get("at")
-            self._print(f"  [yellow]{name}: stopped{'' if at is None else f' at step {at}, its checkpoint is kept'}[/]")
+            self._print(
+                f"  [yellow]{name}: stopped{'' if at is None else f' at step {at}, its checkpoint is kept'}[/]"
+            )
         if event.kind == "failed":
             from rich.markup import escape
 

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from dtm.pipeline.training import Training
     from dtm.pipeline.verbs import Run
 
-OWN = (WorkerError, TrainingError, OutOfMemory)  # faults of one sub-model: not a full disk, not a mistake in the file
+OWN = (
+    WorkerError,
+    TrainingError,
+    OutOfMemory,
+)  # faults of one sub-model: not a full disk, not a mistake in the file
 DROP = "or merge the others without: add `-s on_failure=drop`"
 
 
@@ -56,7 +60,11 @@ def told(failures: Sequence[Failure], steps: int, command: str, *, hint: str = "
 
 def drop(run: Run, failures: Sequence[Failure], trainings: Sequence[Training]) -> None:
     """Note sub-models as dropped if the run file says so and it can be; else raise what ended them."""
-    asked, trained, rows = len(trainings), len(trainings) - len(failures), {one.name: one.rows for one in trainings}
+    asked, trained, rows = (
+        len(trainings),
+        len(trainings) - len(failures),
+        {one.name: one.rows for one in trainings},
+    )
     droppable = asked >= 2 and all(isinstance(one.error, OWN) for one in failures)
     if run.checked.config.on_failure == "stop" or not droppable:
         raise told(failures, asked, run.steps.command, hint=DROP if droppable and trained >= 2 else "")
@@ -79,7 +87,9 @@ def kept_section(run: Run, section: Merge, portions: Sequence[Rows]) -> Merge:
     """The section with the listed weights of those that are left, scaled to the sum of all."""
     if not isinstance(section.weights, list) or len(section.weights) != len(portions):
         return section
-    left = [weight for weight, rows in zip(section.weights, portions, strict=True) if not is_dropped(run, rows)]
+    left = [
+        weight for weight, rows in zip(section.weights, portions, strict=True) if not is_dropped(run, rows)
+    ]
     if len(left) == len(section.weights):
         return section
     if not sum(left):

@@ -51,7 +51,14 @@ class Steps:
     """Runs steps over one store; with `planning`, steps marked heavy are recorded and not done."""
 
     def __init__(
-        self, store: Store, launcher: Launcher, display: Display, *, planning: bool, folder: Path, command: str = ""
+        self,
+        store: Store,
+        launcher: Launcher,
+        display: Display,
+        *,
+        planning: bool,
+        folder: Path,
+        command: str = "",
     ) -> None:
         self.store, self.launcher, self.display = store, launcher, display
         self.planning, self.folder, self.command = planning, folder, command

@@ -146,7 +146,9 @@ def train(run: Run, trainings: Sequence[Training]) -> list[Model]:
     later = merge_needs(trainings[0].start, run.checked.config.merge.export) if trainings else {}
     made, failures = run.steps.make_some(works, later)
     models = [
-        _model(run, one, artifact) for one, artifact in zip(trainings, made, strict=True) if artifact is not None
+        _model(run, one, artifact)
+        for one, artifact in zip(trainings, made, strict=True)
+        if artifact is not None
     ]
     if failures:
         drop(run, failures, trainings)

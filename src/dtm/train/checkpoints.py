@@ -46,7 +46,7 @@ def discard_broken(scratch: Path) -> list[Path]:
 
 def keep_newest(scratch: Path, count: int | None) -> None:
     """Delete all checkpoints but the last `count`, by their steps; None or 0 keeps all."""
-    for path in _all(scratch)[: -count] if count and count > 0 else []:
+    for path in _all(scratch)[:-count] if count and count > 0 else []:
         shutil.rmtree(path)
 
 

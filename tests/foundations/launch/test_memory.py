@@ -22,15 +22,21 @@ def launcher(monkeypatch):
 
 def test_an_allocation_that_fails_is_not_tried_again_and_says_what_to_change(launcher, tmp_path):
     job = Job("submodel-1", "jobs:allocates", {"counter": str(tmp_path / "counter")})
-    with pytest.raises(memory.OutOfMemory, match=r"submodel-1 ran out of memory: .*can't allocate memory") as caught:
+    with pytest.raises(
+        memory.OutOfMemory, match=r"submodel-1 ran out of memory: .*can't allocate memory"
+    ) as caught:
         launcher.map([job])
     assert (tmp_path / "counter").read_text() == "x"
     for setting in ("per_device_train_batch_size", "gradient_checkpointing", "max_length", "launch.workers"):
         assert setting in caught.value.message
 
 
-@pytest.mark.parametrize(("rises", "attempts", "error"), [(True, 2, memory.OutOfMemory), (False, 3, WorkerError)])
-def test_a_worker_that_the_kernel_ends_for_want_of_memory(launcher, tmp_path, monkeypatch, rises, attempts, error):
+@pytest.mark.parametrize(
+    ("rises", "attempts", "error"), [(True, 2, memory.OutOfMemory), (False, 3, WorkerError)]
+)
+def test_a_worker_that_the_kernel_ends_for_want_of_memory(
+    launcher, tmp_path, monkeypatch, rises, attempts, error
+):
     counted = iter(range(100))
     monkeypatch.setattr(memory, "kills", lambda: next(counted) if rises else 7)
     counter = tmp_path / "counter"

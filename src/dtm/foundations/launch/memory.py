@@ -36,7 +36,9 @@ def is_full(error: BaseException) -> bool:
     """Whether a disk, or the user's share of it, was full; libraries in Rust and C++ tell it in words."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
-    return any(word in str(error) for word in ("No space left on device", "StorageFull", "Disk quota exceeded"))
+    return any(
+        word in str(error) for word in ("No space left on device", "StorageFull", "Disk quota exceeded")
+    )
 
 
 def first_line(text: str) -> str:

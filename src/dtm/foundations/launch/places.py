@@ -177,7 +177,9 @@ class Places:
         waiting = going.waiting
         try:
             self._ready(
-                slot, lambda reason: going.report(waiting[0], "waiting", {"reason": reason}), lambda: not waiting
+                slot,
+                lambda reason: going.report(waiting[0], "waiting", {"reason": reason}),
+                lambda: not waiting,
             )
         except (Died, DtmError):  # the attempt meets it again, and a job fails for it
             self._drop(slot)
@@ -204,7 +206,9 @@ class Places:
         printed, starved = Printed(self.log if job.log is None else Path(job.log)), 0
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                place = self._ready(slot, lambda reason: report("waiting", {"reason": reason}), lambda: self._leaving)
+                place = self._ready(
+                    slot, lambda reason: report("waiting", {"reason": reason}), lambda: self._leaving
+                )
                 if place is None:
                     raise Left
                 if job.log is not None:
@@ -227,7 +231,9 @@ class Places:
                 if attempt == ATTEMPTS or starved == memory.ATTEMPTS:
                     raise _died(job, attempt, death, printed) from None
                 report("retry", {"reason": str(death)})
-        raise WorkerError(f"{job.name} was asked to stop {ATTEMPTS} times", mend="The same command goes on from here")
+        raise WorkerError(
+            f"{job.name} was asked to stop {ATTEMPTS} times", mend="The same command goes on from here"
+        )
 
     def _message(self, job: Job) -> dict[str, Any]:
         """The job as a worker reads it, with the processes that it is spread over."""

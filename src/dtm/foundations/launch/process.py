@@ -20,7 +20,9 @@ from typing import Any
 
 from dtm.foundations.launch import memory
 
-LAST = frozenset({"done", "failed", "crashed", "died", "left"})  # answers after which a worker waits for the next job
+LAST = frozenset(
+    {"done", "failed", "crashed", "died", "left"}
+)  # answers after which a worker waits for the next job
 GRACE = 5.0  # seconds that a worker has to leave by itself
 
 
