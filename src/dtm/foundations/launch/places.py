@@ -213,8 +213,9 @@ class Places:
                     raise _stopped() from None
                 if attempt == ATTEMPTS:
                     raise WorkerError(
-                        printed.told(f"the worker of {job.name} died {attempt} times ({death})"),
+                        f"the worker of {job.name} died {attempt} times ({death})",
                         where=printed.log,
+                        last=printed.last_lines(),
                         mend="The kernel ends a process that uses too much memory: try a smaller "
                         "per_device_train_batch_size, max_length or launch.workers; what was done is kept, "
                         "and the same command goes on from there",
@@ -275,9 +276,10 @@ def result(job: Job, answers: Iterable[Mapping[str, Any]], report: Report, print
                 )
             case "crashed":
                 raise WorkerError(
-                    printed.told(f"{job.name}: {answer['what']}"),
+                    f"{job.name}: {answer['what']}",
                     where=printed.log,
                     mend="The log has all of it",
+                    last=printed.last_lines(),
                 )
     raise AssertionError("a worker's last answer ends the job")
 
