@@ -20,6 +20,7 @@ def test_the_others_are_kept_and_the_run_says_how_to_go_on(stubbed):
     assert (
         "submodel-1 failed; the other 3 are kept: the worker of submodel-1 died 3 times (signal 9)" in message
     )
+    assert message.splitlines()[-1] == "    | what it printed last"
     assert f"Go on with `{COMMAND}`" in message
     assert "-s on_failure=drop" in message
     results = stubbed.run({})

@@ -55,7 +55,8 @@ def told(failures: Sequence[Failure], steps: int, command: str, *, hint: str = "
                                    if isinstance(one.error, DtmError) and one.error.mend))  # fmt: skip
     how = f"Go on with `{command}`" if command else "Run the same again to go on"
     what = f"{names} failed{others}: " + "; ".join(_what(one.error) for one in failures)
-    return type(first)(what, where=first.where, mend=f"{mends} {how}{f', {hint}' if hint else ''}".strip())
+    mend = f"{mends} {how}{f', {hint}' if hint else ''}".strip()
+    return type(first)(what, where=first.where, mend=mend, last=_last(failures))
 
 
 def drop(run: Run, failures: Sequence[Failure], trainings: Sequence[Training]) -> None:
@@ -117,6 +118,15 @@ def dropped(run: Run) -> list[dict[str, Any]]:
          "trained_tokens": rows.trained_tokens, "reason": run.dropped[name_of(rows), rows.digest]}
         for rows in run.portions if is_dropped(run, rows)
     ]  # fmt: skip
+
+
+def _last(failures: Sequence[Failure]) -> list[str]:
+    """The last lines that each printed, named where they are of several."""
+    found = []
+    for one in failures:
+        lines = one.error.last if isinstance(one.error, DtmError) else ()
+        found += [f"{one.label}: {line}" for line in lines] if len(failures) > 1 else lines
+    return found
 
 
 def _what(error: Exception) -> str:

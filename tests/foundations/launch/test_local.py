@@ -195,8 +195,8 @@ def test_a_worker_that_dies_again_and_again_shows_what_it_said_last(launcher, tm
         launcher.map(
             [Job("bad", "jobs:says_and_dies", {"text": "\rbar 1%\rbar 9%\nabout to die"}, log=str(log))]
         )
-    assert caught.value.message.count("    | ") == 2, "of the last attempt alone, and of a bar its last state"
-    assert "    | bar 9%\n    | about to die\n" in caught.value.message
+    assert len(caught.value.last) == 2, "of the last attempt alone, and of a bar its last state"
+    assert caught.value.message.endswith("    | bar 9%\n    | about to die")
     assert log.read_text().count("--- ") == 3
 
 

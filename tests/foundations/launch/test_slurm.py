@@ -58,7 +58,7 @@ def test_what_a_job_prints_comes_into_its_own_log_here(launcher, tmp_path):
     with pytest.raises(WorkerError, match="KeyError") as caught:
         launcher.map([Job("late", "jobs:crashes_late", {"lines": 3}, log=str(log))])
     assert "line 0\nline 1\nline 2\n" in log.read_text()
-    assert "    | KeyError: 'no such thing'\n" in caught.value.message
+    assert caught.value.message.endswith("    | KeyError: 'no such thing'")
     assert caught.value.where == str(log)
 
 

@@ -293,9 +293,10 @@ def result(job: Job, answers: Iterable[Mapping[str, Any]], report: Report, print
                 )
             case "crashed":
                 raise WorkerError(
-                    printed.told(f"{job.name}: {answer['what']}"),
+                    f"{job.name}: {answer['what']}",
                     where=printed.log,
                     mend="The log has all of it",
+                    last=printed.last_lines(),
                 )
     raise AssertionError("a worker's last answer ends the job")
 
@@ -311,7 +312,7 @@ def _died(job: Job, attempts: int, death: Died, printed: Printed) -> DtmError:
             where=printed.log, mend=memory.MEND,
         )  # fmt: skip
     return WorkerError(
-        printed.told(f"the worker of {job.name} died {attempts} times ({death})"), where=printed.log,
+        f"the worker of {job.name} died {attempts} times ({death})", where=printed.log, last=printed.last_lines(),
         mend="What was done is kept, and the same command goes on from there. A process that uses too much memory may "
         "be ended from outside: then try a smaller per_device_train_batch_size, max_length or launch.workers",
     )  # fmt: skip

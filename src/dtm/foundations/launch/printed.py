@@ -52,11 +52,6 @@ class Printed:
         lines = [line.rpartition("\r")[2].rstrip() for line in text.split("\n")]  # of a bar, its last state
         return [_shortened(line) for line in lines if line.strip(MARKS)][-LINES:]
 
-    def told(self, what: str) -> str:
-        """`what`, and below it the last lines."""
-        lines = self.last_lines()
-        return f"{what}\n" + "".join(f"    | {line}\n" for line in lines) if lines else what
-
 
 def _size(log: Path | None) -> int:
     try:

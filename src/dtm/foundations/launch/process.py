@@ -59,7 +59,7 @@ class WorkerProcess:
                 yield answer
                 if answer["event"] in LAST:
                     return
-        except (BrokenPipeError, json.JSONDecodeError):
+        except (BrokenPipeError, ValueError):  # half a line of one that was killed, or its input was closed just now
             pass
         self.hang_up()
         code = self._process.wait()

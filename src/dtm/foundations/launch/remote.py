@@ -37,10 +37,7 @@ class RemoteWorker:
 
     def begin(self, message: Mapping[str, Any]) -> None:
         """Hand over a job."""
-        here = {
-            **message,
-            "log": None,
-        }  # what it prints goes to the driver, and not to a file of this machine
+        here = dict(message, log=None)  # what it prints goes to the driver, and not to a file of this machine
         threading.Thread(target=self._work, args=(self._worker(), here), daemon=True).start()
 
     def more(self, wait: float = WAIT) -> list[dict[str, Any]]:
