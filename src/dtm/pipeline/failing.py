@@ -122,7 +122,7 @@ def dropped(run: Run) -> list[dict[str, Any]]:
 
 def _last(failures: Sequence[Failure]) -> list[str]:
     """The last lines that each printed, named where they are of several."""
-    found = []
+    found: list[str] = []
     for one in failures:
         lines = one.error.last if isinstance(one.error, DtmError) else ()
         found += [f"{one.label}: {line}" for line in lines] if len(failures) > 1 else lines
