@@ -24,12 +24,12 @@ class Nodes:
         if self.wanted:
             os.environ.update(QUIET)
             os.environ.update({world.MARK: self.mark, "SOAK_STEPS": str(self.place / "steps.txt")})
-            import ray
+            from ray._common.utils import reset_ray_address
             from ray.cluster_utils import Cluster
 
             own = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False}
             self._cluster = Cluster(initialize_head=True, head_node_args=own)
-            ray._private.utils.reset_ray_address()  # it is not for others on this machine, who ask for `auto`
+            reset_ray_address()  # it is not for others on this machine, who ask for `auto`
             self.address = self._cluster.address
             self._nodes: list[Any] = [self._add(), self._add()]
         return self
