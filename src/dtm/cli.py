@@ -31,6 +31,7 @@ Setting = Annotated[
     list[str],
     typer.Option("-s", "--set", metavar="KEY=VALUE", help="Override a key: -s train.args.learning_rate=1e-4"),
 ]
+RunFolder = Annotated[str, typer.Argument(help="A run's output_dir, a folder or a URL.", metavar="RUN")]
 Json = Annotated[bool, typer.Option("--json", help="Print results as JSON on standard output, nothing else.")]
 
 
@@ -90,7 +91,7 @@ def study(
     if as_json:
         typer.echo(json.dumps(results, indent=2, sort_keys=True))
     else:
-        show(results, parsed.output_dir)
+        show(results, parsed.output_url or parsed.output_dir)
     if not dry_run and any(arm["failures"] for arm in results["arms"]):
         raise typer.Exit(1)
 
@@ -127,13 +128,15 @@ def merge(
 
 @app.command()
 def extend(
-    run_folder: Annotated[Path, typer.Argument(help="A finished run's output_dir.", metavar="RUN")],
+    run_folder: RunFolder,
     data: Annotated[list[str], typer.Argument(help="Data files to add.", metavar="[DATA]...")] = [],  # noqa: B006
     remove: Annotated[
         Path | None, typer.Option(metavar="IDS.txt", help="A file of row ids to take out of the data.")
     ] = None,
     new: Annotated[str, typer.Option(help="New rows `join` the portions, or form a `portion`.")] = "join",
-    output_dir: Annotated[Path | None, typer.Option(help="A new folder; RUN-extended by default.")] = None,
+    output_dir: Annotated[
+        str | None, typer.Option(help="A new folder or URL; RUN-extended by default.")
+    ] = None,
     settings: Setting = [],  # noqa: B006
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done, and why, and train nothing.")
@@ -154,7 +157,7 @@ def extend(
 
 @app.command()
 def attribute(
-    run_folder: Annotated[Path, typer.Argument(help="A run's output_dir.", metavar="RUN")],
+    run_folder: RunFolder,
     as_json: Json = False,
 ) -> None:
     """Which portion costs or helps which benchmark: merge again without each, and score. Nothing trains."""
@@ -192,22 +195,28 @@ def agreement(
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(help="A run's or a study's output_dir.", metavar="RUN")],
+    run_folder: Annotated[
+        str, typer.Argument(help="A run's or a study's output_dir, a folder or a URL.", metavar="RUN")
+    ],
 ) -> None:
     """Write report.html again from a run's results.json or a study's study.json."""
     from dtm.foundations.errors import MissingInput
     from dtm.foundations.files import read_json
+    from dtm.pipeline.mirroring import give_back, here
 
+    folder = here(run_folder)
     if (folder / "study.json").exists():
         from dtm.study import render as render_study
 
-        typer.echo(str(render_study(read_json(folder / "study.json"), folder)))
-        return
-    from dtm.report import render
+        page = render_study(read_json(folder / "study.json"), folder)
+    else:
+        from dtm.report import render
 
-    if not (folder / "results.json").exists():
-        raise MissingInput("there is no results.json", where=folder, mend="`dtm run FILE` makes it")
-    typer.echo(str(render(read_json(folder / "results.json"), folder)))
+        if not (folder / "results.json").exists():
+            raise MissingInput("there is no results.json", where=run_folder, mend="`dtm run FILE` makes it")
+        page = render(read_json(folder / "results.json"), folder)
+    give_back(run_folder, page.name)
+    typer.echo(f"{run_folder.rstrip('/')}/{page.name}")
 
 
 @app.command()
@@ -253,9 +262,9 @@ def methods(
 
 @app.command()
 def gc(
-    store: Annotated[Path, typer.Argument(help="The store's folder.", metavar="STORE")] = Path(
-        "runs/.dtm-store"
-    ),
+    store: Annotated[
+        str, typer.Argument(help="The store's folder or URL.", metavar="STORE")
+    ] = "runs/.dtm-store",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be freed.")] = False,
 ) -> None:
     """Free what no run folder names any more."""
@@ -349,8 +358,8 @@ def _show(results: dict[str, Any], dry_run: bool) -> None:
         console.print(table(results))
     for sentence in results["statement"]:
         console.print(sentence, soft_wrap=True, markup=False)
-    folder = Path(results["run"]["config"]["output_dir"])
-    console.print(f"\nreport: {folder / 'report.html'}", soft_wrap=True, markup=False)
+    place = results["run"]["config"]["output_dir"].rstrip("/")
+    console.print(f"\nreport: {place}/report.html", soft_wrap=True, markup=False)
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from dtm.foundations.errors import ConfigError, DtmError, several
 from dtm.foundations.llm.settings import LLM
+from dtm.foundations.urls import cached, check_url, is_url, parent
 from dtm.foundations.yaml import Document, assign, load
 from dtm.sections import Augment, Named, Pair, Prefer, Sample, Section
 
@@ -185,6 +186,7 @@ class Config(Section):
     """A whole run file. `remove` names a file of row ids that are taken out of the data.
 
     `on_failure`: what becomes of a run of which a sub-model fails for good: the others end and it stops, or `drop`s it.
+    `output_dir` and `store` are folders, or URLs such as s3://BUCKET/runs/first.
     """
 
     recipe: Recipe = Recipe(name="disperse_then_merge")
@@ -243,10 +245,13 @@ class RunFile:
     def __init__(self, document: Document) -> None:
         self.document, self.config = document, validate(document, Config)
         self.root = document.path.parent.absolute() if document.path else Path.cwd()
+        for key, place in (("output_dir", self.config.output_dir), ("store", self.config.store)):
+            if is_url(place):
+                check_url(str(place), where=document.where(key))
 
     @property
     def name(self) -> str:
-        return self.document.path.stem if self.document.path else Path(self.config.output_dir).name
+        return self.document.path.stem if self.document.path else self.output_dir.name
 
     @property
     def where(self) -> Any:
@@ -254,15 +259,37 @@ class RunFile:
         return self.document.where
 
     @property
-    def output_dir(self) -> Path:
-        """Relative to the current folder, as a command's outputs are."""
-        return Path(self.config.output_dir).expanduser().absolute()
+    def output_url(self) -> str | None:
+        """`output_dir:` if it is a URL."""
+        return url_of(self.config.output_dir)
 
     @property
-    def store(self) -> Path:
-        """`store:`, else `.dtm-store` beside the run folders."""
-        chosen = self.config.store
-        return Path(chosen).expanduser().absolute() if chosen else self.output_dir.parent / ".dtm-store"
+    def output_dir(self) -> Path:
+        """Relative to the current folder, as a command's outputs are; of a URL, its place in this machine's cache."""
+        return folder_of(self.config.output_dir)
+
+    @property
+    def store(self) -> Path | str:
+        """The folder or URL that `store:` names, else `.dtm-store` beside the run folders."""
+        return store_of(self.config.store, self.config.output_dir)
+
+
+def url_of(place: str) -> str | None:
+    """The place if it is a URL."""
+    return check_url(place) if is_url(place) else None
+
+
+def folder_of(place: str) -> Path:
+    """A folder as it is, or where this machine works on a URL."""
+    return cached(place) if is_url(place) else Path(place).expanduser().absolute()
+
+
+def store_of(chosen: str | None, output_dir: str) -> Path | str:
+    """The chosen store as a folder or URL, else the one beside a run folder."""
+    if chosen:
+        return url_of(chosen) or folder_of(chosen)
+    url = url_of(output_dir)
+    return f"{parent(url)}/.dtm-store" if url else folder_of(output_dir).parent / ".dtm-store"
 
 
 def read(source: Path | str | Mapping[str, Any], settings: Sequence[str] = ()) -> RunFile:

@@ -142,7 +142,16 @@ class Claim:
         self.store.digests.remember({target / name: digest for name, digest in files.items()})
         shutil.rmtree(self.work, ignore_errors=True)
         self.artifact = Artifact(self.step.key, target, manifest)
+        self.store.published(self.artifact)
         self.release()
+        return self.artifact
+
+    def adopt(self) -> Artifact | None:
+        """Take what another machine published meanwhile, if it did, and free the scratch."""
+        self.artifact = self.store.find(self.step)
+        if self.artifact is not None:
+            shutil.rmtree(self.work, ignore_errors=True)
+            self.release()
         return self.artifact
 
     def release(self) -> None:
@@ -181,7 +190,7 @@ class Store:
             inode = folder.stat().st_ino
         except FileNotFoundError:
             return None
-        manifest = _manifest(folder)
+        manifest = read_manifest(folder)
         artifact = None if manifest is None else Artifact(step.key, folder, manifest)
         harm = "its manifest is missing or cut short" if artifact is None else self.harm(artifact)
         if artifact is None or harm is not None:
@@ -189,6 +198,13 @@ class Store:
             return None
         self._sweep(step.key)
         return artifact
+
+    def peek(self, step: Step) -> Artifact | None:
+        """What `find` would give, for a plan: its manifest is true, its files need not be here."""
+        return self.find(step)
+
+    def published(self, artifact: Artifact) -> None:
+        """Called with each new artifact, its key still held."""
 
     def harm(self, artifact: Artifact, *, reread: bool = False) -> str | None:
         """The first file that is gone, or has not the recorded size or sha256; None where all is whole.
@@ -239,7 +255,7 @@ class Store:
         found = []
         folders = sorted((self.root / "objects").iterdir())
         for number, folder in enumerate(folders, 1):
-            inode, manifest = folder.stat().st_ino, _manifest(folder)
+            inode, manifest = folder.stat().st_ino, read_manifest(folder)
             harm = "its manifest is missing or cut short"
             name = "an artifact"
             if manifest is not None:
@@ -256,7 +272,7 @@ class Store:
     def artifacts(self) -> Iterator[Artifact]:
         """All whose manifest can be read; whether their files are true, `harm` tells."""
         for folder in sorted((self.root / "objects").iterdir()):
-            if (manifest := _manifest(folder)) is not None:
+            if (manifest := read_manifest(folder)) is not None:
                 yield Artifact(folder.name, folder, manifest)
 
     def remove(self, keys: set[str]) -> int:
@@ -336,14 +352,18 @@ _KEYS = frozenset(
 )
 
 
-def _manifest(folder: Path) -> dict[str, Any] | None:
+def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of an artifact's folder, or None where it is missing, cut short or not ours."""
     try:
         manifest = read_json(folder / "manifest.json")
     except (OSError, ValueError):
         return None
-    whole = isinstance(manifest, dict) and manifest.keys() >= _KEYS and manifest.get("key") == folder.name
-    return manifest if whole else None
+    return manifest if is_manifest(manifest, folder.name) else None
+
+
+def is_manifest(value: Any, key: str) -> bool:
+    """Whether it is the manifest of that key, whole."""
+    return isinstance(value, dict) and value.keys() >= _KEYS and value.get("key") == key
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

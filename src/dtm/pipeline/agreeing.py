@@ -10,6 +10,7 @@ from typing import Any
 
 from dtm.foundations.errors import ConfigError, DataError
 from dtm.pipeline.kept import Kept, read_kept
+from dtm.pipeline.mirroring import here
 
 NOTE = (
     "adjusted Rand index (1: the same parts, 0: what chance gives), and in brackets the normalised mutual information, "
@@ -20,13 +21,13 @@ NOTE = (
 def agreement(splits: Sequence[Path | str]) -> dict[str, Any]:
     """`splits` {name, portions, rows} and `pairs` {a, b, rows, adjusted_rand, mutual_information}, ready for JSON.
 
-    A split is a run folder, or a CSV file with the columns id and portion. Raises ConfigError for fewer than two or
-    for what is none, DataError where two have no row in common.
+    A split is a run's folder or URL, or a CSV file with the columns id and portion. Raises ConfigError for fewer than
+    two or for what is none, DataError where two have no row in common.
     """
     if len(splits) < 2:
         raise ConfigError("one split agrees with itself", where="dtm agreement",
                           mend="Name two runs or more")  # fmt: skip
-    paths = [Path(one).expanduser() for one in splits]
+    paths = [here(one) for one in splits]
     names, read = _names(paths), [read_kept(path) for path in paths]
     told = [{"name": name, "portions": one.k, "rows": int((one.portion_N >= 0).sum())}
             for name, one in zip(names, read, strict=True)]  # fmt: skip

@@ -9,14 +9,17 @@ from typing import Any
 
 from dtm.foundations.errors import ConfigError, StoreError
 from dtm.foundations.files import read_json, write_json
+from dtm.foundations.mirror import open_store
 from dtm.foundations.seeds import derive
 from dtm.foundations.statistics import bootstrap_ratio
-from dtm.foundations.store import Artifact, Claim, Step, Store
+from dtm.foundations.store import Artifact, Claim, Step
 from dtm.foundations.types import Model
+from dtm.foundations.urls import is_url
 from dtm.pipeline import failing, weighing
 from dtm.pipeline.checks import check
 from dtm.pipeline.display import Display
 from dtm.pipeline.evaluating import formats
+from dtm.pipeline.mirroring import give_back, here
 from dtm.pipeline.origin import reopen
 from dtm.pipeline.steps import Steps, Work
 from dtm.pipeline.verbs import Run
@@ -24,6 +27,7 @@ from dtm.pipeline.weighing import Merging
 
 FORMAT, LEVEL = 1, 0.95
 FILE = "attribution.json"
+SHOWN = (FILE, "results.json", "report.html")
 WITHOUT = "dtm.pipeline.attribute:without"
 NOTE = (
     "difference = all portions - without this one, on the same items, with a 95 % interval; of the loss, the sign is "
@@ -37,9 +41,9 @@ def attribute(run_folder: Path | str, *, quiet: bool = False) -> dict[str, Any]:
     The run's results.json and report get it too. The other sub-models keep their weights. Raises StoreError where a
     sub-model is no longer in the store, ConfigError where the run has fewer than two.
     """
-    folder = Path(run_folder).expanduser()
-    checked = check(file := reopen(folder))
-    store, display = Store(file.store), Display(quiet=quiet)
+    folder = here(run_folder)
+    checked = check(file := reopen(folder, str(run_folder) if is_url(run_folder) else None))
+    store, display = open_store(file.store), Display(quiet=quiet)
     launcher = checked.launch.open(folder / "workers.log")
     try:
         unseen, gone = Display(quiet=True), _dropped(folder)
@@ -60,6 +64,7 @@ def attribute(run_folder: Path | str, *, quiet: bool = False) -> dict[str, Any]:
     }  # fmt: skip
     write_json(folder / FILE, result)
     _show_in_report(folder)
+    give_back(run_folder, *(name for name in SHOWN if (folder / name).exists()))
     return result
 
 

@@ -24,6 +24,7 @@ from dtm.pipeline.check_llm import check_llm
 from dtm.pipeline.check_preference import Preference, check_preferring
 from dtm.pipeline.check_recipe import check_recipes, check_sources
 from dtm.pipeline.check_search import check_search
+from dtm.pipeline.check_storage import check_storage
 from dtm.pipeline.contamination import compared_tasks
 from dtm.pipeline.ids import removed_of
 from dtm.pipeline.kept import Kept, kept_of, settled
@@ -86,6 +87,7 @@ def check(file: RunFile) -> Checked:
             errors.append(error)
             return None
 
+    attempt(lambda: check_storage(file))
     kept, removed = attempt(lambda: kept_of(file)), attempt(lambda: removed_of(file))
     file = settled(file, kept)
     config = file.config

@@ -7,13 +7,17 @@ from pathlib import Path
 from dtm.foundations.errors import MissingInput
 from dtm.foundations.files import walk
 from dtm.foundations.store import Store
+from dtm.foundations.urls import is_url
+from dtm.pipeline.collect_remote import collect_remote
 from dtm.pipeline.display import Display, size
 from dtm.pipeline.folder import named_keys
 
 
-def collect(root: Path, *, dry_run: bool) -> str:
+def collect(place: Path | str, *, dry_run: bool) -> str:
     """Remove artifacts and unfinished work that no run folder names and nobody holds; says what was freed."""
-    store = _there(root)
+    if is_url(place):
+        return collect_remote(str(place), dry_run=dry_run)
+    store = _there(Path(place).expanduser())
     named, gone = named_keys(store.root)
     there = {path.name for place in ("objects", "work") for path in (store.root / place).iterdir()}
     doomed = there - named

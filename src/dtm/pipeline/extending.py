@@ -10,17 +10,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from dtm.config import RunFile
+from dtm.config import RunFile, folder_of
 from dtm.foundations.errors import ConfigError, DataError, MissingInput
 from dtm.foundations.files import read_json, write_text
 from dtm.foundations.launch import Launcher
-from dtm.foundations.store import Step, Store
+from dtm.foundations.mirror import open_store
+from dtm.foundations.store import Step
 from dtm.foundations.types import Examples
+from dtm.foundations.urls import is_url
 from dtm.foundations.yaml import Document, assign
 from dtm.pipeline.checks import check
 from dtm.pipeline.flow import run
 from dtm.pipeline.ids import read_ids, removed_of
 from dtm.pipeline.kept import Kept, read_kept
+from dtm.pipeline.mirroring import here
 from dtm.pipeline.origin import reopen
 
 KEPT, REMOVED = "kept.csv", "removed.txt"  # in the new run's folder: it stands without the old one
@@ -38,7 +41,8 @@ class Extension:
 
     @property
     def output_dir(self) -> Path:
-        return Path(self.values["output_dir"])
+        """On this machine."""
+        return folder_of(self.values["output_dir"])
 
     def file(self, folder: Path) -> RunFile:
         """The run file with its two files in that folder."""
@@ -78,8 +82,9 @@ def extend(
     with `dry_run` the plan; `launcher` as there. Raises DtmError before work: for what is no run with portions,
     unknown ids, data without a new row, or when nothing of RUN would be left.
     """
-    folder = Path(run_folder).expanduser().absolute()
-    extension = _planned(folder, _listed(data), remove, new, output_dir, settings)
+    folder = here(run_folder).absolute()
+    place = str(run_folder) if is_url(run_folder) else None
+    extension = _planned(folder, place, _listed(data), remove, new, output_dir, settings)
     out = extension.output_dir
     with TemporaryDirectory() as scratch:
         extension.write(Path(scratch))
@@ -103,11 +108,11 @@ def _listed(data: Data | Sequence[Data]) -> list[dict[str, Any]]:
 
 
 def _planned(
-    folder: Path, entries: list[dict[str, Any]], remove: Path | str | None, new: str,
+    folder: Path, url: str | None, entries: list[dict[str, Any]], remove: Path | str | None, new: str,
     output_dir: Path | str | None, settings: Sequence[str],
 ) -> Extension:  # fmt: skip
-    """The new run's file, checked against what RUN holds."""
-    before = reopen(folder)
+    """The new run's file, checked against what RUN holds, which stands in `folder`, and perhaps at a URL."""
+    before = reopen(folder, url)
     kept = read_kept(folder)
     if not entries and remove is None:
         raise ConfigError("there is nothing to add and nothing to remove", where="dtm extend",
@@ -124,7 +129,9 @@ def _planned(
     if entries:
         entries = _named(entries, before.root)
         _check_new(entries, known | earlier | asked, before)
-    out = Path(output_dir).expanduser().absolute() if output_dir else _beside(folder)
+    out = _beside(url or str(folder))
+    if output_dir:
+        out = str(output_dir) if is_url(output_dir) else str(Path(output_dir).expanduser().absolute())
     stale = {"new"} if kept.replays else {"new", "replay"}  # the last replayed row may have been removed
     disperse = {
         name: value
@@ -134,7 +141,7 @@ def _planned(
     values = {
         **before.document.values, "data": [*sources, *entries],
         "disperse": {**disperse, "k": left + (new == "portion"), "new": new},
-        "output_dir": str(out), "store": str(before.store),
+        "output_dir": out, "store": str(before.store),
     }  # fmt: skip
     for setting in settings:
         assign(values, setting)
@@ -153,7 +160,7 @@ def _ids(before: RunFile, folder: Path) -> frozenset[str]:
     """Ids of all rows that RUN read and could use, without repeats; MissingInput where its store has them no more."""
     steps = read_json(folder / "steps.json") if (folder / "steps.json").exists() else {}
     fields = {name: value for name, value in steps.get("load", {}).items() if name != "format"}
-    artifact = Store(before.store).find(Step(fields.pop("step"), **fields)) if fields else None
+    artifact = open_store(before.store).find(Step(fields.pop("step"), **fields)) if fields else None
     if artifact is None:
         raise MissingInput("the rows of this run are not in its store any more", where=folder,
                            mend=f"`dtm run {folder / 'run.yaml'}` reads them again")  # fmt: skip
@@ -194,11 +201,11 @@ def _check_new(entries: list[dict[str, Any]], known: frozenset[str], before: Run
         )
 
 
-def _beside(folder: Path) -> Path:
+def _beside(place: str) -> str:
     """RUN-extended; of that, RUN-extended-2, and so on."""
-    if found := re.fullmatch(r"(.*-extended)(?:-(\d+))?", folder.name):
-        return folder.with_name(f"{found[1]}-{int(found[2] or 1) + 1}")
-    return folder.with_name(f"{folder.name}-extended")
+    if found := re.fullmatch(r"(.*-extended)(?:-(\d+))?", place):
+        return f"{found[1]}-{int(found[2] or 1) + 1}"
+    return f"{place.rstrip('/')}-extended"
 
 
 def _check_folder(extension: Extension, scratch: Path, folder: Path) -> None:

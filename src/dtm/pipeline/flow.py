@@ -10,13 +10,14 @@ from typing import Any
 from dtm.config import RunFile, read
 from dtm.foundations.files import write_json
 from dtm.foundations.launch import Launcher, signals
-from dtm.foundations.store import Store
+from dtm.foundations.mirror import open_store
 from dtm.pipeline import folder
 from dtm.pipeline.checks import check
 from dtm.pipeline.display import Display
 from dtm.pipeline.evaluating import DevScore, dev_scores
 from dtm.pipeline.launching import same_places
 from dtm.pipeline.made import Made
+from dtm.pipeline.mirroring import RunMirror
 from dtm.pipeline.origin import placed, remember
 from dtm.pipeline.plan import plan
 from dtm.pipeline.results import assemble
@@ -51,17 +52,20 @@ def run(
     checked = check(file)
     if launcher is not None:
         same_places(launcher, checked.launch, file.where)
-    store = Store(file.store)
+    store = open_store(file.store)
+    display = Display(None if dry_run else file.output_dir, quiet=quiet)
+    mirror = RunMirror.of(file, store, display.note)
     if not dry_run or not (file.output_dir / "run.yaml").exists():  # what was run is not what was planned
         folder.open_folder(
             file.output_dir, file.document.text, checked.config.model_dump(mode="json"), store.root
         )
         remember(file)
-    display = Display(None if dry_run else file.output_dir, quiet=quiet)
     kept = launcher is not None
     launcher = launcher or checked.launch.open(file.output_dir / "workers.log")
     store.tell = display.note
     told = {"recipe": checked.recipe.method.name, "until": until, "launch": checked.launch.kind}
+    if not dry_run:
+        mirror.start(display.note)
     try:
         with display.working(command, workers=launcher.workers, **told):
             steps = Steps(store, launcher, display, planning=dry_run, folder=file.output_dir, command=command)
@@ -74,8 +78,11 @@ def run(
             if dry_run:
                 return plan(this, probe=probe)
             display.close()
-            return _finish(this, made, evaluated, on_dev, command)
+            results = _finish(this, made, evaluated, on_dev, command)
+        mirror.push_all()
+        return results
     finally:
+        mirror.stop()
         if not kept:
             launcher.close()
 

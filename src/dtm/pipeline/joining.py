@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dtm.config import Merge, Search
 from dtm.foundations.launch import Event, Job
+from dtm.foundations.mirror import MirroredStore
 from dtm.foundations.registry import registry
 from dtm.foundations.seeds import derive
 from dtm.foundations.store import Claim, Step
@@ -98,7 +99,10 @@ def _build(
 ) -> dict[str, Any]:
     """The merged folder; a model in several files is written by the workers first, a range of them each."""
     building.resume_merge(claim)
-    if run.steps.launcher.workers > 1:
+    here = run.checked.launch.kind == "local" or not isinstance(run.steps.store, MirroredStore)
+    if (
+        here and run.steps.launcher.workers > 1
+    ):  # ranges are written into one folder, which other machines may lack
         _spread(run, merging, weights, seed, claim, label)
     return building.merge(run.checked, merging, weights, seed, claim, run.progress(label))
 

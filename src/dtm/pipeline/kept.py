@@ -11,6 +11,8 @@ from typing import Any
 from dtm.config import RunFile
 from dtm.foundations.errors import ConfigError, MissingInput
 from dtm.foundations.types import Examples
+from dtm.foundations.urls import is_url
+from dtm.pipeline.mirroring import here
 from dtm.pipeline.sharing import ALL
 
 ASSIGNMENT = "portions/assignment.csv"
@@ -97,7 +99,9 @@ def _said(section: Any) -> bool:
 
 
 def located(file: RunFile, name: str) -> Path:
-    """A path of the run file: below its root, below the current folder, or moved along with the run folder."""
+    """A run's URL, or a path of the run file: below its root or the current folder, or moved along with the run."""
+    if is_url(name):
+        return here(name)
     places = (file.root / name, Path(name).expanduser(), file.output_dir / Path(name).name)
     return next((place for place in places if place.exists()), places[0])
 

@@ -33,10 +33,10 @@ def placed(file: RunFile) -> RunFile:
     return file
 
 
-def reopen(folder: Path) -> RunFile:
+def reopen(folder: Path, output_dir: str | None = None) -> RunFile:
     """The run file of a run folder as it was run: `-s` settings applied, paths and store where they were.
 
-    The folder itself may have been moved. Raises MissingInput where no run was.
+    The folder itself may have been moved; `output_dir` is its URL, if it has one. Raises MissingInput where no run was.
     """
     for name in ("run.yaml", ORIGIN):
         if not (folder / name).exists():
@@ -44,7 +44,7 @@ def reopen(folder: Path) -> RunFile:
                                mend="`dtm run FILE` makes it")  # fmt: skip
     origin = read_json(folder / ORIGIN)
     document = load(folder / "run.yaml")
-    values = {**document.values, "output_dir": str(folder.absolute()), "store": origin["store"]}
+    values = {**document.values, "output_dir": output_dir or str(folder.absolute()), "store": origin["store"]}
     file = RunFile(replace(document, values=values, path=Path(origin["file"]) if origin["file"] else None))
     file.root = Path(origin["root"])
     return file

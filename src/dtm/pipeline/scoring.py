@@ -52,7 +52,7 @@ class InMemory:
         engine = Engine(plan, self.files, self.job["threads"], seed=self.job["seed"], allow_nonfinite=False,
                         progress=None, device=self.job.get("device", "cpu"))  # fmt: skip
         with threadpool_limits(1):
-            engine.write(_Weights(self.targets))  # type: ignore[arg-type]
+            engine.write(_Weights(self.targets, plan.shards))  # type: ignore[arg-type]
 
     def _plan(self, weights_K: Sequence[float]) -> Plan:
         """The plan of those tensors that some sub-model changes."""
@@ -104,8 +104,8 @@ class _Weights:
 
     folder = Path("memory")
 
-    def __init__(self, targets: dict[str, Any]) -> None:
-        self.targets = targets
+    def __init__(self, targets: dict[str, Any], shards: Sequence[Shard]) -> None:
+        self.targets, self.shards = targets, shards
 
     def finished(self) -> set[str]:
         return set()

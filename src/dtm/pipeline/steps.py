@@ -9,14 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dtm.foundations.errors import ResourceError
+from dtm.foundations.errors import ResourceError, StoreError
 from dtm.foundations.files import read_json, write_json
 from dtm.foundations.launch import Job, Launcher
 from dtm.foundations.models import free_bytes
 from dtm.foundations.store import Artifact, Claim, Step, Store, text_digest
+from dtm.pipeline import away
 from dtm.pipeline.display import Display
 from dtm.pipeline.estimates import peak_disk
 from dtm.pipeline.failing import Failure, told
+from dtm.pipeline.streaming import Streaming
 
 
 @dataclass
@@ -80,7 +82,7 @@ class Steps:
     ) -> Artifact:
         """A step done in this process."""
         self._name(step.key)
-        artifact = self.store.find(step)
+        artifact = self.find(step) if heavy else self.store.find(step)
         if artifact is None and self.planning and heavy:
             return self._plan(label, what, step, needs or {})
         why = self.why(label, step)
@@ -111,7 +113,7 @@ class Steps:
     ) -> tuple[list[Artifact | None], list[Failure]]:
         """The same, with what failed told instead of raised; it has no artifact."""
         self._name(*(work.step.key for work in works))
-        found = {work.step.key: self.store.find(work.step) for work in works}
+        found = {work.step.key: self.find(work.step) for work in works}
         failures: list[Failure] = []
         missing = {work.step.key: work for work in works if found[work.step.key] is None}
         if self.planning:
@@ -146,6 +148,10 @@ class Steps:
             claim.empty()
             claim.started -= seconds
             return claim.publish(build(claim))
+
+    def find(self, step: Step) -> Artifact | None:
+        """The store's artifact; in planning, no more than its manifest need be on this machine."""
+        return self.store.peek(step) if self.planning else self.store.find(step)
 
     def why(self, label: str, step: Step) -> str:
         """Which parts of the key changed since the run folder's last run of that step."""
@@ -183,6 +189,7 @@ class Steps:
         failures: list[Failure] = []
         claims: dict[str, Claim] = {}
         started: dict[str, float] = {}
+        streaming = Streaming(self.store)
         try:
             for key in sorted(missing):  # one order for all drivers, so that two never wait for each other
                 waiting = partial(self.display.waiting, missing[key].label)
@@ -196,8 +203,10 @@ class Steps:
                     self._done(work.label, work.what, claim.artifact, reused=True)
                     continue
                 claim.empty()
+                streaming.restore(claim)
+                log, elsewhere = self.display.journal.log(work.label), away.ticket(self.store, work.step)
                 job = Job(work.label, work.function, work.arguments(claim), str(claim.job_lock), work.spread,
-                          self.display.journal.log(work.label))  # fmt: skip
+                          log=log, away=elsewhere)  # fmt: skip
                 keys[id(job)] = key
                 jobs.append(job)
                 self.display.queue(work.label, work.what, work.step.name, work.needs.get("steps"))
@@ -211,7 +220,7 @@ class Steps:
             def on_done(job: Job, result: dict[str, Any]) -> None:
                 key = keys[id(job)]
                 work = missing[key]
-                done[key] = claims[key].publish(result)
+                done[key] = _published(claims[key], result)
                 why, seconds = self.why(work.label, work.step), time.monotonic() - started[key]
                 self._done(work.label, work.what, done[key], reused=False, why=why, seconds=seconds)
 
@@ -219,8 +228,10 @@ class Steps:
                 failures.append(Failure(job.name, error))
                 return True
 
+            streaming.start(claims.values())
             self.launcher.map(jobs, on_event=on_event, on_done=on_done, on_failed=on_failed)
         finally:
+            streaming.stop()
             for claim in claims.values():
                 claim.release()
         return done, sorted(failures, key=lambda one: one.label)
@@ -262,6 +273,16 @@ class Steps:
             return read_json(self.folder / name)
         except (OSError, ValueError):
             return default
+
+
+def _published(claim: Claim, result: Mapping[str, Any]) -> Artifact:
+    """The artifact of a job that has ended, published here or by its worker."""
+    if not away.is_published(result):
+        return claim.publish(result)
+    if (artifact := claim.adopt()) is None:
+        raise StoreError(f"{claim.step.name} was published, and is not there, or damaged", where=claim.store.root,
+                         mend="The same command does it again")  # fmt: skip
+    return artifact
 
 
 def _pending(step: Step, facts: Mapping[str, Any]) -> Artifact:

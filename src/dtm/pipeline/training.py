@@ -157,7 +157,7 @@ def train(run: Run, trainings: Sequence[Training]) -> list[Model]:
 
 def _kept(run: Run, training: Training) -> bool:
     """Whether the store holds the model and all checkpoints that are wanted."""
-    return all(run.steps.store.find(step) for step in (training.final, *training.points.values()))
+    return all(run.steps.find(step) for step in (training.final, *training.points.values()))
 
 
 def _model(run: Run, training: Training, made: Artifact) -> Model:

@@ -10,9 +10,10 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, field_validator
 
-from dtm.config import Section, validate
+from dtm.config import Section, folder_of, store_of, url_of, validate
 from dtm.foundations.errors import ConfigError, DtmError, several
 from dtm.foundations.registry import unknown
+from dtm.foundations.urls import check_url, is_url
 from dtm.foundations.yaml import Document, assign, load
 
 NAME = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
@@ -73,18 +74,24 @@ class StudyFile:
         self.document, self.shared, self.prefix = document, shared, prefix
         self.config = validate(document, StudyConfig)
         self.root = shared.path.parent.absolute() if shared.path else Path.cwd()
+        if is_url(self.config.output_dir):
+            check_url(self.config.output_dir, where=document.where("output_dir"))
         _check(self)
 
     @property
-    def output_dir(self) -> Path:
-        """Relative to the current folder, as a command's outputs are."""
-        return Path(self.config.output_dir).expanduser().absolute()
+    def output_url(self) -> str | None:
+        """`output_dir:` if it is a URL."""
+        return url_of(self.config.output_dir)
 
     @property
-    def store(self) -> Path:
+    def output_dir(self) -> Path:
+        """Relative to the current folder, as a command's outputs are; of a URL, its place in this machine's cache."""
+        return folder_of(self.config.output_dir)
+
+    @property
+    def store(self) -> Path | str:
         """The store that `run` names, else `.dtm-store` beside the study's folder: studies share what they can."""
-        chosen = self.config.run.get("store")
-        return Path(chosen).expanduser().absolute() if chosen else self.output_dir.parent / ".dtm-store"
+        return store_of(self.config.run.get("store"), self.config.output_dir)
 
     @property
     def against(self) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 from dtm.foundations.files import write_json, write_text
 from dtm.foundations.registry import unknown
+from dtm.pipeline.check_storage import check_output
+from dtm.pipeline.mirroring import RunMirror
 from dtm.study.arms import Arms
 from dtm.study.asked import Answers
 from dtm.study.checking import check
@@ -41,6 +43,8 @@ def study(
     for name in only:
         if name not in arms.by_name:
             raise unknown("arm", name, arms.by_name, where="--only")
+    if file.output_url:
+        check_output(file.output_url, folder, file.document.where("output_dir"))
     checked = check(arms)
     folder.mkdir(parents=True, exist_ok=True)
     progress = Progress(quiet=quiet)
@@ -58,4 +62,5 @@ def study(
     results = assemble(arms, runner.tuned, outcomes, items, answers, command=command)
     write_json(folder / "study.json", results)
     render(results, folder)
+    RunMirror(folder, file.output_url).push_all()
     return results

@@ -18,7 +18,7 @@ MEANS = ("mean", "gains", "costs")
 MARK = {"better": "[green]▲[/]", "worse": "[red]▼[/]", "open": " ", "screened": " ", "oracle": " "}
 
 
-def show(results: dict[str, Any], folder: Path) -> None:
+def show(results: dict[str, Any], folder: Path | str) -> None:
     """Print a study's table and sentences and where its page is, or its plan."""
     from rich.console import Console
 
@@ -29,7 +29,7 @@ def show(results: dict[str, Any], folder: Path) -> None:
     console.print(table(results))
     for sentence in results["statement"]:
         console.print(sentence, soft_wrap=True, markup=False)
-    console.print(f"\nreport: {folder / 'report.html'}", soft_wrap=True, markup=False)
+    console.print(f"\nreport: {folder}/report.html", soft_wrap=True, markup=False)
 
 
 def table(results: Mapping[str, Any], width: int | None = None) -> Table:

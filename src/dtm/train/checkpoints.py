@@ -38,7 +38,7 @@ def discard_broken(scratch: Path) -> list[Path]:
     lost = [step for step in planned_points(scratch) if not is_whole(scratch / POINTS / str(step))]
     first = min(lost, default=None)
     broken = [path for path in _all(scratch)
-              if not is_whole(path) or (first is not None and _step(path) >= first)]  # fmt: skip
+              if not is_whole(path) or (first is not None and step_of(path) >= first)]  # fmt: skip
     for path in broken:
         shutil.rmtree(path)
     return broken
@@ -94,8 +94,8 @@ def is_whole(checkpoint: Path) -> bool:
 
 def _all(scratch: Path) -> list[Path]:
     found = [path for path in scratch.glob("checkpoint-*") if path.name.rpartition("-")[2].isdigit()]
-    return sorted(found, key=_step)
+    return sorted(found, key=step_of)
 
 
-def _step(checkpoint: Path) -> int:
+def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])

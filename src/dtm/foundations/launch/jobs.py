@@ -14,7 +14,9 @@ class Job:
 
     `lock` is a file that the worker holds while it works: an orphan of a killed driver and its
     successor never write to one folder at the same time. `spread`: the function runs in each of the
-    share's processes, as training does; others run in one. `log`: a file of its own for what it prints.
+    share's processes, as training does; others run in one. `log`: a file of its own for what it prints. `away`: what a
+    machine that lacks the lock's folder, and so the driver's disk, does instead: `function` gets the message, how to
+    send, and `answer`.
     """
 
     name: str
@@ -23,6 +25,7 @@ class Job:
     lock: str | None = None
     spread: bool = False
     log: str | None = None
+    away: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -242,7 +242,8 @@ class Places:
             "accelerate": self.share.accelerate and dict(self.share.accelerate),
         } if job.spread and is_gang(self.share) else None  # fmt: skip
         return {"function": job.function, "arguments": job.arguments, "lock": job.lock, "log": job.log,
-                "gang": spread}  # fmt: skip
+                "gang": spread,
+                "away": job.away and dict(job.away)}  # fmt: skip
 
     def _place(self, slot: int) -> Place:
         """The slot's place, opened if there is none."""

@@ -46,8 +46,11 @@ def main() -> None:
         job = jobs.get()
         with _printing_to(job.get("log")):
             try:
-                with _held(job.get("lock")):
-                    answer(job, send)
+                if job.get("away") and job["lock"] and not os.path.exists(os.path.dirname(job["lock"])):
+                    _function(job["away"]["function"])(job, send, answer)
+                else:
+                    with _held(job.get("lock")):
+                        answer(job, send)
             except BaseException as error:
                 send(failure(error))
         leaving.able(False)
@@ -89,8 +92,12 @@ def failure(error: BaseException) -> dict[str, Any]:
 
 def call(function: str, arguments: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> Any:
     """Import `module:name` and call it."""
-    module, _, name = function.partition(":")
-    return getattr(import_module(module), name)(arguments, progress=progress)
+    return _function(function)(arguments, progress=progress)
+
+
+def _function(name: str) -> Any:
+    module, _, name = name.partition(":")
+    return getattr(import_module(module), name)
 
 
 def _read(jobs: queue.SimpleQueue[dict[str, Any]]) -> None:
