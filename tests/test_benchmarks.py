@@ -19,8 +19,8 @@ from dtm.study.schema import StudyResults
 from tests.tiny import tiny_model
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-FIRST, MERGE, TESTBED, DISPERSE, LAUNCH = (
-    BENCHMARKS / name for name in ("first_run", "merge", "testbed", "disperse", "launch")
+FIRST, MERGE, TESTBED, DISPERSE, LAUNCH, SOAK = (
+    BENCHMARKS / name for name in ("first_run", "merge", "testbed", "disperse", "launch", "soak")
 )
 STUDIES = ("core", "clean", "map", "splits-hot", "splits-after", "splits-warm")
 
@@ -93,6 +93,23 @@ def test_launch_tables_are_made_from_their_results():
     text = (LAUNCH / "README.md").read_text(encoding="utf-8")
     for table in load(LAUNCH / "table.py").tables(results):
         assert table in text
+
+
+def test_the_soaks_tables_are_made_from_its_results_and_its_kills_are_those_of_its_seed(monkeypatch):
+    monkeypatch.syspath_prepend(SOAK)
+    results = json.loads((SOAK / "results.json").read_text(encoding="utf-8"))
+    config = json.loads((SOAK / "config.json").read_text(encoding="utf-8"))
+    assert results["config"] == config
+    for table in load(SOAK / "table.py").tables(results):
+        assert table in (SOAK / "README.md").read_text(encoding="utf-8")
+    script = load(SOAK / "run.py")
+    soak = script.Soak(Path("soak"), config, SOAK / "results.json")
+    for number, one in enumerate(results["rounds"]):
+        drawn = script.Round(soak, number, one["kind"])
+        assert drawn.random.choice([1, 1, 2]) == one["workers"]
+        plans = drawn._plans()
+        for kill in one["kills"]:
+            assert {name: kill[name] for name in plans[0]} in plans
 
 
 @pytest.fixture(scope="module")

@@ -221,14 +221,31 @@ def report(
 
 @app.command()
 def status(
-    run_folder: RunFolder,
+    run_folder: Annotated[str, typer.Argument(help="A run's output_dir, a path or URL.", metavar="RUN")],
+    watch: Annotated[bool, typer.Option("--watch", help="Again and again, until the run ends.")] = False,
     as_json: Json = False,
 ) -> None:
-    """What a run has done, from its log."""
-    from dtm.pipeline.status import show, status_of
+    """What a run has done and does: stages, sub-models, speed, time left. Exit code 1: it failed, or was stopped."""
+    from rich.console import Console
 
-    found = status_of(run_folder)
-    typer.echo(json.dumps(found, indent=2) if as_json else show(found))
+    from dtm.pipeline import watching
+    from dtm.pipeline.status import ok, status_of
+
+    console = Console(highlight=False)
+    try:
+        if watch:
+            found = (watching.lines if as_json else watching.watch)(run_folder, console)
+        else:
+            found = status_of(run_folder)
+            if as_json:
+                typer.echo(json.dumps(found, indent=2))
+            else:
+                console.print(watching.view(found))
+    except KeyboardInterrupt:
+        os._exit(
+            INTERRUPTED
+        )  # only the watching ends: nothing of the run was stopped, and nothing is to be said
+    raise typer.Exit(0 if ok(found) else 1)
 
 
 @app.command()
@@ -254,6 +271,21 @@ def gc(
     from dtm.pipeline.collect import collect
 
     typer.echo(collect(store, dry_run=dry_run))
+
+
+@app.command()
+def verify(
+    store: Annotated[Path, typer.Argument(help="The store's folder.", metavar="STORE")] = Path(
+        "runs/.dtm-store"
+    ),
+) -> None:
+    """Read every byte of a store against its sha256; what is damaged is put aside, and the next run makes it again."""
+    from dtm.pipeline.collect import verify as verify_store
+
+    text, damaged = verify_store(store)
+    typer.echo(text)
+    if damaged:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -351,8 +383,19 @@ def main() -> None:
     except (KeyboardInterrupt, SystemExit) as left:  # typer turns Ctrl-C into a silent exit with 130
         if isinstance(left, SystemExit) and left.code != INTERRUPTED:
             raise
-        typer.echo("dtm: stopped; what was done is kept, and the same command goes on from here", err=True)
-        sys.exit(INTERRUPTED)
+        from dtm.foundations.launch import signals
+
+        command = shlex.join(["dtm", *sys.argv[1:]])
+        typer.echo(
+            f"dtm: stopped; what was done is kept, and the same command goes on from here: {command}",
+            err=True,
+        )
+        sys.exit(128 + signals.received())
+    except MemoryError:
+        from dtm.foundations.launch.memory import MEND
+
+        typer.echo(f"dtm: out of memory, outside of the workers. {MEND}", err=True)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -189,6 +189,7 @@ class Launch(Section):
 class Config(Section):
     """A whole run file. `remove` names a file of row ids that are taken out of the data.
 
+    `on_failure`: what becomes of a run of which a sub-model fails for good: the others end and it stops, or `drop`s it.
     `output_dir` and `store` are folders, or URLs such as s3://BUCKET/runs/first.
     """
 
@@ -212,6 +213,7 @@ class Config(Section):
     evaluate: Evaluate = Evaluate()
     launch: Launch = Launch()
     llm: LLM | None = None
+    on_failure: Literal["stop", "drop"] = "stop"
     seed: int = Field(default=0, ge=0)
     output_dir: str
     store: str | None = None

@@ -121,13 +121,36 @@ def test_the_digest_is_of_content_not_of_logs_and_times(tmp_path):
     lambda folder: shutil.rmtree(folder / "sub"),
 ], ids=["byte", "size", "file", "manifest", "cut", "list", "foreign", "binary", "folder"])  # fmt: skip
 def test_a_damaged_artifact_is_put_aside_and_made_again(store, harm):
-    made = store.make(STEP, write)
+    made, told = store.make(STEP, write), []
+    store.tell = told.append
     harm(made.folder)
     assert store.find(STEP) is None
+    assert len(told) == 1
+    assert told[0].startswith(f"train {STEP.key} in the store is damaged: ")
     assert [path.name.split("-")[1] for path in (store.root / "work").glob("damaged-*")] == [STEP.key]
     again = store.make(STEP, write)
     assert again.digest == made.digest
     assert store.find(STEP) == again
+
+
+@pytest.mark.parametrize("shift", [-10 * 365 * 86400, 10 * 365 * 86400], ids=["past", "future"])
+def test_clocks_that_are_wrong_change_nothing(store, shift, monkeypatch):
+    """A store written under another clock: found, resumed, and no time that it took is below zero."""
+    made, half = store.make(STEP, write), Step("half")
+    with store.claim(half) as claim:
+        (claim.scratch / "checkpoint").write_text("half way")
+    for place, _, names in os.walk(store.root):
+        for path in (place, *(os.path.join(place, name) for name in names)):
+            stat = os.stat(path)
+            os.utime(path, (stat.st_atime + shift, stat.st_mtime + shift))
+    other = Store(store.root)
+    assert other.find(STEP) == made
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() - shift)
+    with other.claim(half) as claim:
+        monkeypatch.setattr(time, "time", lambda: real() - 2 * abs(shift))  # set back while the work is done
+        assert (claim.scratch / "checkpoint").exists()
+        assert 0 <= claim.publish(write(claim)).manifest["seconds"] < 60
 
 
 def test_another_artifacts_manifest_is_no_manifest(store):
@@ -143,8 +166,10 @@ def test_a_flipped_byte_under_an_unchanged_stat_is_what_the_cache_cannot_see(sto
     file.write_text("weightz")
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert store.find(STEP) is not None
-    store.digests.path.unlink()
-    assert Store(store.root).find(STEP) is None
+    again = Store(store.root)
+    assert again.verify() == [f"train {STEP.key}: model.safetensors has other bytes than were written"]
+    assert again.find(STEP) is None
+    assert again.verify() == []
 
 
 def test_what_a_failed_build_left_is_there_for_the_next_owner(store):
@@ -326,14 +351,14 @@ def test_a_slow_finder_does_not_put_a_repaired_artifact_aside(store, monkeypatch
     made = store.make(STEP, write)
     (made.folder / "model.safetensors").write_text("damaged")
     slow = Store(store.root)
-    intact = slow.intact
+    harm = slow.harm
 
     def while_another_repairs(artifact):
-        verdict = intact(artifact)
+        verdict = harm(artifact)
         store.make(STEP, write)
         return verdict
 
-    monkeypatch.setattr(slow, "intact", while_another_repairs)
+    monkeypatch.setattr(slow, "harm", while_another_repairs)
     assert slow.find(STEP) is None
     assert store.find(STEP) is not None
 

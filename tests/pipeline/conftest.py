@@ -136,6 +136,15 @@ def undisturbed(inputs, tmp_path_factory) -> Path:
     return out
 
 
+@pytest.fixture
+def stubbed(undisturbed, inputs, tmp_path, monkeypatch):
+    """Runs of four sub-models that are not trained, see stubbed.py."""
+    from tests.pipeline.stubbed import prepare
+
+    write_run(inputs, without(undisturbed, tmp_path))
+    return prepare(tmp_path, undisturbed / "run" / "submodels" / "0", monkeypatch)
+
+
 def without(undisturbed: Path, out: Path, *steps: str) -> Path:
     """A copy of the store in which those steps were never done."""
     shutil.copytree(undisturbed / ".dtm-store", out / ".dtm-store")
@@ -145,11 +154,17 @@ def without(undisturbed: Path, out: Path, *steps: str) -> Path:
     return out
 
 
-def content(out: Path) -> dict[str, str]:
+def content(out: Path, place: str = "run") -> dict[str, str]:
     """sha256 of all that must be the same bytes in equal runs, by name."""
-    files = {name: sha256(path) for name, path in walk(out / "run") if Path(name).name not in EXEMPT}
-    results = json.loads((out / "run" / "results.json").read_text())
+    files = {name: sha256(path) for name, path in walk(out / place)
+             if Path(name).name not in EXEMPT and not name.startswith("logs/")}  # fmt: skip
+    results = json.loads((out / place / "results.json").read_text())
     return {**files, "results": json.dumps(results["results"], sort_keys=True)}
+
+
+def without_places(found: dict[str, str]) -> dict[str, str]:
+    """Of `content`, what equal runs in other folders and stores share: the card has the run file."""
+    return {name: value for name, value in found.items() if name not in ("keys.json", "merged/README.md")}
 
 
 def events(out: Path) -> dict[str, str]:

@@ -49,7 +49,8 @@ def dev_ids(out: Path, run: Path) -> set[str]:
 def content(run: Path) -> dict[str, str]:
     """sha256 of all that must be the same bytes; the merge's card tells the run file's paths."""
     skip = EXEMPT | {"README.md"}
-    files = {name: sha256(path) for name, path in walk(run) if Path(name).name not in skip}
+    files = {name: sha256(path) for name, path in walk(run)
+             if Path(name).name not in skip and not name.startswith("logs/")}  # fmt: skip
     return {**files, "results": json.dumps(results(run)["results"], sort_keys=True)}
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from dtm.pipeline import run
+from dtm.pipeline.journal import Journal
 from dtm.pipeline.status import status_of
 from tests.pipeline.conftest import without, write_run
 
@@ -42,12 +41,13 @@ def test_the_folder_follows_its_runs(here):
 
 
 def test_a_run_that_stopped_is_not_finished_though_an_earlier_one_was(here):
-    assert status_of(here / "run")["finished"]
-    with open(here / "run/log.jsonl", "a") as log:
-        for event in ("run", "start"):
-            log.write(json.dumps({"time": 1.0, "event": event, "step": ""}) + "\n")
+    assert status_of(here / "run")["state"] == "finished"
+    journal = Journal(here / "run")
+    journal.begin()
     assert (here / "run/results.json").exists()
-    assert not status_of(here / "run")["finished"]
+    assert status_of(here / "run")["state"] == "running"
+    journal.end("stopped", reason="KeyboardInterrupt")
+    assert status_of(here / "run")["state"] == "stopped"
 
 
 def _roles(results):

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from dtm.pipeline.status import status_of
 from tests.pipeline.conftest import content, dtm, without, write_run
 
 LATE = ("merge", "evaluate", "heldout")
@@ -25,8 +26,12 @@ def test_driver_and_worker_killed_together(undisturbed, inputs, tmp_path, fault,
     killed = dtm("run", run, fault=fault, driver=True)
     assert killed.returncode == -9
     assert not (tmp_path / "run" / "results.json").exists()
+    found = status_of(tmp_path / "run")
+    assert (found["state"], found["reason"]) == ("stopped", "its process is gone")
+    assert found["steps"][-1]["state"] == "stopped"
     resumed = dtm("run", run)
     assert resumed.returncode == 0, resumed.stderr
+    assert status_of(tmp_path / "run")["state"] == "finished"
     assert content(tmp_path) == content(undisturbed)
     if "train" in redone:
         assert _resumed_from(tmp_path) == 6  # steps done by the seventh, of which the last is lost

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dtm.foundations.errors import DataError, MissingInput, ResourceError, WorkerError
-from dtm.foundations.launch import Job, Share
+from dtm.foundations.launch import Job, Share, signals
 from tests.pipeline.conftest import RUN, content, without, write_run
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
@@ -30,8 +30,8 @@ def cluster():
         for name, value in QUIET.items():
             patch.setenv(name, value)
         patch.setenv("PYTHONPATH", os.pathsep.join([str(JOBS), os.environ.get("PYTHONPATH", "")]))
-        ray.init(num_cpus=2, num_gpus=4, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False,
-                 _node_ip_address="127.0.0.1", object_store_memory=100 << 20)  # fmt: skip
+        ray.init(address="local", num_cpus=2, num_gpus=4, include_dashboard=False, logging_level=logging.ERROR,
+                 log_to_driver=False, _node_ip_address="127.0.0.1", object_store_memory=100 << 20)  # fmt: skip
         yield
         ray.shutdown()
 
@@ -63,6 +63,14 @@ def test_errors_and_what_was_printed_come_back(launcher):
     with pytest.raises(WorkerError, match="KeyError"):
         launcher.map([Job("worse", "jobs:crashes", {"kind": "KeyError"})])
     assert "in crashes" in launcher.log.read_text()
+
+
+def test_what_a_job_prints_comes_into_its_own_log_here(launcher, tmp_path):
+    log = tmp_path / "logs" / "late.log"
+    with pytest.raises(WorkerError, match="KeyError") as caught:
+        launcher.map([Job("late", "jobs:crashes_late", {"lines": 3}, log=str(log))])
+    assert "line 0\nline 1\nline 2\n" in log.read_text()
+    assert caught.value.message.endswith("    | KeyError: 'no such thing'")
 
 
 def test_a_worker_that_dies_is_replaced_in_its_place(launcher, tmp_path):
@@ -145,6 +153,23 @@ def test_ctrl_c_leaves_nothing_behind():
     while Path(f"/proc/{pid}").exists():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_a_job_keep_its_work(launcher, signum):
+    """SIGTERM as well, for which Ray sets a handler of its own."""
+    seen = []
+
+    def on_event(event):
+        seen.append((event.kind, event.data))
+        if event.kind == "progress" and event.data["step"] == 5:
+            os.kill(os.getpid(), signum)
+
+    with signals.caught(), pytest.raises(signals.Stopped):
+        launcher.map([Job("a", "jobs:heeds")], on_event=on_event)
+    steps = [data["step"] for kind, data in seen if kind == "progress"]
+    assert [data["at"] for kind, data in seen if kind == "left"] == [steps[-1]]
+    assert launcher.map([Job("again", "jobs:echo", {"value": 3})])[0]["value"] == 3
 
 
 def test_no_cluster_is_told_as_such(monkeypatch):

@@ -140,6 +140,12 @@ def test_portions_of_which_nothing_is_known_have_a_table(results):
     assert sentence(None) == sentence({}) == ""
 
 
+def test_nothing_is_said_of_an_overlap_with_no_tasks(results):
+    found = results["data"]["contamination"]
+    assert "facts_choice" in sentence(found)
+    assert sentence(found | {"ngram": None, "tasks": []}) == ""
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed to open the page in")
 def test_the_map_reads_the_row_under_the_pointer_and_hides_portions(results, poisoned, tmp_path):
     results = poisoned(results, " <img src=x onerror=window.pwned=1>")

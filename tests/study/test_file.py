@@ -122,3 +122,9 @@ def test_gains_and_costs_name_tasks_that_are_evaluated(inputs, tmp_path):
     path = write_study(inputs, tmp_path, STUDY.replace("costs: [sums]", "costs: [sum]"))
     with pytest.raises(DtmError, match="no task 'sum' is evaluated"):
         check(Arms(read(path)))
+
+
+def test_no_arm_may_drop_a_sub_model(inputs, tmp_path):
+    path = write_study(inputs, tmp_path, STUDY)
+    with pytest.raises(DtmError, match="on_failure: the arm dtm would drop a sub-model that fails"):
+        check(Arms(read(path, ["run.on_failure=drop"])))

@@ -68,3 +68,20 @@ def one_step_in_shards(job, progress):
     if accelerator.is_main_process:
         saver.write(Path(job["output"]), weights)
     return {}
+
+
+def agrees(job, progress):
+    """Two steps on gloo; between them the second process alone is asked to stop. What the first one answers is told."""
+    import torch.distributed as distributed
+
+    from dtm.foundations.launch import leaving
+    from dtm.train.callbacks import _all_asked
+
+    distributed.init_process_group("gloo")
+    answers = [_all_asked("cpu")]
+    if os.environ["RANK"] == "1":
+        leaving.ask()
+    answers.append(_all_asked("cpu"))
+    progress({"answers": answers})
+    leaving.leave(len(answers))
+    leaving.check()

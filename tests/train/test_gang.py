@@ -91,3 +91,19 @@ def test_weights_in_shards_become_one_folder_in_the_bases_names_and_dtype(lora, 
         (model(input_ids=ids, labels=ids).loss / 2).backward()
     for name, value in model.named_parameters():
         np.testing.assert_allclose(found[name], (value - 0.1 * value.grad).detach(), atol=1e-6)
+
+
+def test_processes_of_a_gang_come_to_one_answer_whether_to_stop(monkeypatch):
+    """Else the one that goes on would wait for the other in the next step's collective."""
+    ranks = RANKS.replace(', "ACCELERATE_USE_FSDP": "true"', "")
+
+    def launch(settings, folder, address):
+        return subprocess.Popen([sys.executable, "-c", ranks], env={**os.environ, gang.ADDRESS: address})
+
+    monkeypatch.setattr(gang, "_launch", launch)
+    sent = []
+    gang.run(
+        {"function": "gang_jobs:agrees", "arguments": {}, "lock": None, "gang": {"processes": 2}}, sent.append
+    )
+    assert [one["data"]["answers"] for one in sent if one["event"] == "progress"] == [[False, True]]
+    assert sent[-1] == {"event": "left", "at": 2}

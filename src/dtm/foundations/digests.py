@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from dtm.foundations.errors import StoreError
+from dtm.foundations.errors import ResourceError, StoreError
 from dtm.foundations.files import canonical, sha256, text_digest, walk
 
 
@@ -32,6 +32,12 @@ class Digests:
             ).fetchone()
         if row and row[0] == stat:
             return row[1]
+        return self.reread(path)
+
+    def reread(self, path: Path) -> str:
+        """sha256 of the file as it is now, whatever is remembered of it."""
+        path = path.resolve()
+        stat = _stat(path)
         value = sha256(path)
         self._save([(str(path), stat, value)])  # the stat of before: what changes meanwhile is read again
         return value
@@ -55,6 +61,11 @@ class Digests:
             with closing(sqlite3.connect(self.path, timeout=60)) as connection, connection:
                 yield connection
         except sqlite3.DatabaseError as error:
+            if "full" in str(error):
+                raise ResourceError(
+                    f"the digest cache cannot be written: {error}", where=self.path,
+                    mend="Free some space (`dtm gc` removes what no run names); the same command goes on from here",
+                ) from error  # fmt: skip
             raise StoreError(
                 f"the digest cache cannot be used: {error}", where=self.path,
                 mend="Delete that file; it is made again",

@@ -18,35 +18,43 @@ The command line prints `message` as one paragraph and exits with 2.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class DtmError(Exception):
-    """What is wrong, where it stands, and how to mend it."""
+    """What is wrong, where it stands, and how to mend it; `last` are lines that show it, of a log."""
 
-    def __init__(self, what: str, *, where: object = None, mend: str | None = None) -> None:
+    def __init__(
+        self, what: str, *, where: object = None, mend: str | None = None, last: Sequence[str] = ()
+    ) -> None:
         self.what, self.where, self.mend = what, None if where is None else str(where), mend
+        self.last = tuple(last)
         super().__init__(what)
 
     @property
     def message(self) -> str:
-        """One paragraph: `where: what. mend`."""
+        """One paragraph: `where: what. mend`; the log's last lines below it."""
         text = _sentence(self.what)
         if self.where:
             text = f"{self.where}: {text}"
-        return f"{text} {_sentence(self.mend)}" if self.mend else text
+        text = f"{text} {_sentence(self.mend)}" if self.mend else text
+        return "\n    | ".join([text, *self.last])
 
     def __str__(self) -> str:
         return self.message
 
     def __reduce__(self):  # keyword arguments survive the way back from a worker
-        return _rebuild, (type(self), self.what, self.where, self.mend)
+        return _rebuild, (type(self), self.what, self.where, self.mend, self.last)
 
 
 def _sentence(text: str) -> str:
     return text if text.endswith((".", "?", "!", "\n")) else text + "."
 
 
-def _rebuild(kind: type[DtmError], what: str, where: str | None, mend: str | None) -> DtmError:
-    return kind(what, where=where, mend=mend)
+def _rebuild(
+    kind: type[DtmError], what: str, where: str | None, mend: str | None, last: Sequence[str]
+) -> DtmError:
+    return kind(what, where=where, mend=mend, last=last)
 
 
 class ConfigError(DtmError, ValueError):

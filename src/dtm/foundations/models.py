@@ -190,6 +190,7 @@ def _add_rows(folder: Path, output: Path, places: list[int]) -> None:
     """Write the model with rows for these new ids, which come after all that the tokenizer knew."""
     import torch
 
+    _no_bars()
     with _reading("the model", folder):
         model = load_model(folder, {}, device="cpu")
     rows = model.get_input_embeddings().weight.shape[0]

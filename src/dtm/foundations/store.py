@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -96,7 +97,7 @@ class Claim:
         self.work = store.root / "work" / step.key
         self.output, self.scratch = self.work / "output", self.work / "scratch"
         self.job_lock = self.work / "lock"  # what a worker holds while it writes here
-        self.started = time.time()
+        self.started = time.monotonic()
         if artifact is None:
             self.output.mkdir(parents=True, exist_ok=True)
             self.scratch.mkdir(exist_ok=True)
@@ -126,7 +127,7 @@ class Claim:
             "sizes": {name: (self.output / name).stat().st_size for name in files},
             "facts": dict(facts or {}),
             "digest": text_digest(canonical(content)),
-            "seconds": round(time.time() - self.started, 3),
+            "seconds": round(time.monotonic() - self.started, 3),
             "versions": versions(),
         }
         for _, path in walk(self.output):
@@ -180,6 +181,7 @@ class Store:
                 mend="Set `store:` to a folder that can be written",
             ) from None  # fmt: skip
         self.digests = Digests(self.root / "digests.sqlite")
+        self.tell: Callable[[str], None] = lambda text: None  # hears of damage
 
     def find(self, step: Step) -> Artifact | None:
         """The finished artifact of that step, or None; one whose files changed is put aside."""
@@ -190,8 +192,9 @@ class Store:
             return None
         manifest = read_manifest(folder)
         artifact = None if manifest is None else Artifact(step.key, folder, manifest)
-        if artifact is None or not self.intact(artifact):
-            self._put_aside(folder, inode)
+        harm = "its manifest is missing or cut short" if artifact is None else self.harm(artifact)
+        if artifact is None or harm is not None:
+            self._put_aside(folder, inode, f"{step.name} {step.key} in the store is damaged: {harm}")
             return None
         self._sweep(step.key)
         return artifact
@@ -203,18 +206,21 @@ class Store:
     def published(self, artifact: Artifact) -> None:
         """Called with each new artifact, its key still held."""
 
-    def intact(self, artifact: Artifact) -> bool:
-        """Whether all files are there with the recorded size and sha256 (cached by stat)."""
+    def harm(self, artifact: Artifact, *, reread: bool = False) -> str | None:
+        """The first file that is gone, or has not the recorded size or sha256; None where all is whole.
+
+        A sha256 is known by the file's stat; `reread` reads every byte, which finds what a failing disk changed.
+        """
         for name, digest in artifact.manifest["files"].items():
             path = artifact.folder / name
             try:
                 if path.stat().st_size != artifact.manifest["sizes"][name]:
-                    return False
+                    return f"{name} has another size"
             except OSError:
-                return False
-            if self.digests.of(path) != digest:
-                return False
-        return True
+                return f"{name} is missing"
+            if (self.digests.reread(path) if reread else self.digests.of(path)) != digest:
+                return f"{name} has other bytes than were written"
+        return None
 
     def claim(self, step: Step, *, wait: Callable[[], None] | None = None) -> Claim:
         """Lock a key; where it is finished, the claim's `artifact` says so and the lock is free again.
@@ -242,8 +248,29 @@ class Store:
                 return claim.artifact
             return claim.publish(build(claim))
 
+    def verify(self, progress: Callable[[int, int], None] = lambda done, total: None) -> list[str]:
+        """Read every byte of every artifact; those that are damaged are put aside, so that the next run makes them
+        again, and told of.
+        """
+        found = []
+        folders = sorted((self.root / "objects").iterdir())
+        for number, folder in enumerate(folders, 1):
+            inode, manifest = folder.stat().st_ino, read_manifest(folder)
+            harm = "its manifest is missing or cut short"
+            name = "an artifact"
+            if manifest is not None:
+                name, harm = (
+                    manifest["step"],
+                    self.harm(Artifact(folder.name, folder, manifest), reread=True) or "",
+                )
+            if harm:
+                found.append(f"{name} {folder.name}: {harm}")
+                self._put_aside(folder, inode, f"{name} {folder.name} in the store is damaged: {harm}")
+            progress(number, len(folders))
+        return found
+
     def artifacts(self) -> Iterator[Artifact]:
-        """All whose manifest can be read; whether their files are true, `intact` tells."""
+        """All whose manifest can be read; whether their files are true, `harm` tells."""
         for folder in sorted((self.root / "objects").iterdir()):
             if (manifest := read_manifest(folder)) is not None:
                 yield Artifact(folder.name, folder, manifest)
@@ -255,7 +282,7 @@ class Store:
             with self._unheld(key) as free:
                 for folder in (self.root / "objects" / key, self.root / "work" / key) if free else ():
                     freed += sum(path.stat().st_size for _, path in walk(folder) if path.stat().st_nlink == 1)
-                    doomed = self.root / "work" / f"doomed-{key}-{time.time_ns()}"
+                    doomed = self.root / "work" / f"doomed-{key}-{secrets.token_hex(8)}"
                     if folder.exists():
                         os.rename(folder, doomed)  # never half there under its own name
                         shutil.rmtree(doomed)
@@ -297,12 +324,13 @@ class Store:
                 if free:
                     shutil.rmtree(work, ignore_errors=True)
 
-    def _put_aside(self, folder: Path, inode: int) -> None:
-        """Move a damaged artifact away, unless somebody has put a new one in its place meanwhile."""
-        aside = self.root / "work" / f"damaged-{folder.name}-{time.time_ns()}"
+    def _put_aside(self, folder: Path, inode: int, what: str) -> None:
+        """Move a damaged artifact away and tell, unless somebody has put a new one in its place meanwhile."""
+        aside = self.root / "work" / f"damaged-{folder.name}-{secrets.token_hex(8)}"
         with suppress(FileNotFoundError):
             if folder.stat().st_ino == inode:
                 os.rename(folder, aside)
+                self.tell(f"{what}. It is put aside and made again")
 
 
 @cache

@@ -15,7 +15,7 @@ from dtm.foundations.statistics import bootstrap_ratio
 from dtm.foundations.store import Artifact, Claim, Step
 from dtm.foundations.types import Model
 from dtm.foundations.urls import is_url
-from dtm.pipeline import weighing
+from dtm.pipeline import failing, weighing
 from dtm.pipeline.checks import check
 from dtm.pipeline.display import Display
 from dtm.pipeline.evaluating import formats
@@ -46,9 +46,10 @@ def attribute(run_folder: Path | str, *, quiet: bool = False) -> dict[str, Any]:
     store, display = open_store(file.store), Display(quiet=quiet)
     launcher = checked.launch.open(folder / "workers.log")
     try:
-        unseen = Display(quiet=True)
-        _refuse_training(Run(checked, Steps(store, launcher, unseen, planning=True, folder=folder)), folder)
-        run = Run(checked, Steps(store, launcher, display, planning=False, folder=folder))
+        unseen, gone = Display(quiet=True), _dropped(folder)
+        plan = Run(checked, Steps(store, launcher, unseen, planning=True, folder=folder), dropped=dict(gone))
+        _refuse_training(plan, folder)
+        run = Run(checked, Steps(store, launcher, display, planning=False, folder=folder), dropped=gone)
         merged = checked.recipe(run, checked.config)
         artifacts = _scored(run, merged)
         evaluated = run.evaluate([merged])
@@ -57,8 +58,9 @@ def attribute(run_folder: Path | str, *, quiet: bool = False) -> dict[str, Any]:
         launcher.close()
     result = {
         "format": FORMAT, "note": NOTE, "merged": merged.digest, "weights": merged.facts["merge"]["weights"],
-        "portions": [_portion(number, rows) for number, rows in enumerate(run.portions)],
-        "tasks": _tasks(run, evaluated, artifacts), "heldout": _heldout(run, evaluated, artifacts),
+        "portions": [_portion(rows) for rows in failing.kept_rows(run, run.portions)],
+        "tasks": _numbered(run, _tasks(run, evaluated, artifacts)),
+        "heldout": _numbered(run, _heldout(run, evaluated, artifacts)),
     }  # fmt: skip
     write_json(folder / FILE, result)
     _show_in_report(folder)
@@ -137,7 +139,7 @@ def _refuse_training(plan: Run, folder: Path) -> None:
 
 def _scored(run: Run, merged: Model) -> list[Artifact]:
     """The merge without portion k, scored, for every k."""
-    merging = weighing.gather(run, _merging(run), run.portions)
+    merging = weighing.gather(run, _merging(run), failing.kept_rows(run, run.portions))
     weights = merged.facts["merge"]["weights"]
     return run.steps.make_all([_work(run, k, merging, weights) for k in range(len(run.submodels))])
 
@@ -165,11 +167,26 @@ def _work(run: Run, k: int, whole: Merging, weights_K: Sequence[float]) -> Work:
         return {"merge": merging.job(run), "weights": weights, "output": str(claim.output),
                 "scoring": weighing.scoring_job(run, merging, checked.tasks, forms, dev=bool(dev))}  # fmt: skip
 
-    return Work(f"without portion {k}", f"merge of {len(merging.models)}", step, WITHOUT, arguments)
+    part = failing.part_of(run.submodels[k])
+    return Work(f"without portion {part}", f"merge of {len(merging.models)}", step, WITHOUT, arguments)
 
 
-def _portion(number: int, rows: Any) -> dict[str, Any]:
-    return {"portion": number, "rows": rows.count, "trained_tokens": rows.trained_tokens}
+def _portion(rows: Any) -> dict[str, Any]:
+    return {"portion": int(rows.part), "rows": rows.count, "trained_tokens": rows.trained_tokens}
+
+
+def _numbered(run: Run, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with the numbers of portions in place of those of the sub-models that are left."""
+    return [{**row, "portion": int(failing.part_of(run.submodels[row["portion"]]))} for row in rows]
+
+
+def _dropped(folder: Path) -> dict[tuple[str, str], str]:
+    """The sub-models that the run does without, and why."""
+    try:
+        rows = read_json(folder / "results.json").get("dropped") or []
+    except (OSError, ValueError):
+        return {}
+    return {(row["submodel"], row["digest"]): row["reason"] for row in rows}
 
 
 def _tasks(run: Run, evaluated: Any, artifacts: Sequence[Artifact]) -> list[dict[str, Any]]:

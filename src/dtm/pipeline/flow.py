@@ -9,7 +9,7 @@ from typing import Any
 
 from dtm.config import RunFile, read
 from dtm.foundations.files import write_json
-from dtm.foundations.launch import Launcher
+from dtm.foundations.launch import Launcher, signals
 from dtm.foundations.mirror import open_store
 from dtm.pipeline import folder
 from dtm.pipeline.checks import check
@@ -28,6 +28,7 @@ from dtm.pipeline.verbs import Run, Stopped
 STAGES = ("disperse", "train", "merge", "evaluate")
 
 
+@signals.caught()
 def run(
     source: Path | str | Mapping[str, Any] | RunFile,
     settings: Sequence[str] = (),
@@ -43,15 +44,16 @@ def run(
 
     `settings` are `key=value` overrides; `until` stops after that stage; `dry_run` returns the plan
     instead, with training speed measured if `probe`. A `launcher` stays open, its workers warm for the
-    caller's next run; its share must be the run's. Raises DtmError for a user's mistake, before work.
+    caller's next run; its share must be the run's. Raises DtmError for a user's mistake, before work. At SIGINT or
+    SIGTERM trainings write a checkpoint, and `signals.Stopped`, a KeyboardInterrupt, is raised; a second one leaves
+    at once.
     """
     file = source if isinstance(source, RunFile) else placed(read(source, settings))
     checked = check(file)
     if launcher is not None:
         same_places(launcher, checked.launch, file.where)
     store = open_store(file.store)
-    log = None if dry_run else file.output_dir / "log.jsonl"
-    display = Display(log, quiet=quiet)
+    display = Display(None if dry_run else file.output_dir, quiet=quiet)
     mirror = RunMirror.of(file, store, display.note)
     if not dry_run or not (file.output_dir / "run.yaml").exists():  # what was run is not what was planned
         folder.open_folder(
@@ -60,26 +62,26 @@ def run(
         remember(file)
     kept = launcher is not None
     launcher = launcher or checked.launch.open(file.output_dir / "workers.log")
-    display.begin(command)
+    store.tell = display.note
+    told = {"recipe": checked.recipe.method.name, "until": until, "launch": checked.launch.kind}
     if not dry_run:
         mirror.start(display.note)
     try:
-        steps = Steps(store, launcher, display, planning=dry_run, folder=file.output_dir)
-        if STAGES.index(until) >= STAGES.index("train"):
-            steps.warm = WARM
-        this = Run(checked, steps, until=until)
-        made = _make(this)
-        evaluated = this.evaluate(made.wanted(checked)) if until == STAGES[-1] else {}
-        on_dev = _on_dev(this, made) if until == STAGES[-1] and checked.config.evaluate.dev else {}
-        if dry_run:
-            return plan(this, probe=probe)
-        display.close()
-        results = _finish(this, made, evaluated, on_dev, command)
-        display.end()
+        with display.working(command, workers=launcher.workers, **told):
+            steps = Steps(store, launcher, display, planning=dry_run, folder=file.output_dir, command=command)
+            if STAGES.index(until) >= STAGES.index("train"):
+                steps.warm = WARM
+            this = Run(checked, steps, until=until)
+            made = _make(this)
+            evaluated = this.evaluate(made.wanted(checked)) if until == STAGES[-1] else {}
+            on_dev = _on_dev(this, made) if until == STAGES[-1] and checked.config.evaluate.dev else {}
+            if dry_run:
+                return plan(this, probe=probe)
+            display.close()
+            results = _finish(this, made, evaluated, on_dev, command)
         mirror.push_all()
         return results
     finally:
-        display.close()
         mirror.stop()
         if not kept:
             launcher.close()
@@ -116,12 +118,13 @@ def _finish(this: Run, made: Made, evaluated: Any, on_dev: Any, command: str) ->
     from dtm.report import render
 
     models = made.shown(this.checked)
-    folder.show_data(this)
-    folder.show_models(this, models)
-    folder.show_evaluation(this, evaluated)
-    results = assemble(this, models, evaluated, on_dev, command=command)
-    results = attached(results, this.steps.folder)
-    write_json(this.steps.folder / "results.json", results)
-    render(results, this.steps.folder)
+    with folder.alone(this.steps.folder, this.steps.store.root):
+        folder.show_data(this)
+        folder.show_models(this, models)
+        folder.show_evaluation(this, evaluated)
+        results = assemble(this, models, evaluated, on_dev, command=command)
+        results = attached(results, this.steps.folder)
+        write_json(this.steps.folder / "results.json", results)
+        render(results, this.steps.folder)
     this.steps.save(whole=this.until == STAGES[-1])
     return results

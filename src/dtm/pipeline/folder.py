@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from dtm.foundations.files import link, link_tree, read_json, write_text
 from dtm.foundations.store import Artifact
 from dtm.foundations.types import Model
+from dtm.pipeline import failing
 from dtm.pipeline.curating import KEPT, STEP
 from dtm.pipeline.verbs import Run
 
@@ -27,13 +30,21 @@ def open_folder(folder: Path, text: str, config: dict[str, Any], store: Path) ->
     write_text(registry / f"{_slug(folder)}.path", f"{folder}\n")
 
 
+@contextmanager
+def alone(folder: Path, store: Path) -> Iterator[None]:
+    """Show results while no other driver does so in the same folder: each removes what is not its own."""
+    with open(store / "locks" / f"shows-{_slug(folder)}", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def show_models(run: Run, models: Sequence[tuple[Model, str]]) -> None:
     """Link merged/, submodels/0..K-1/, baselines/<name>/ and checkpoints/<name>/ to what the store holds.
 
     What was there before goes.
     """
     folder = run.steps.folder
-    shown = {folder / "submodels" / str(index): model for index, model in enumerate(run.submodels)}
+    shown = {folder / "submodels" / failing.part_of(model): model for model in run.submodels}
     for model, role in models:
         if role == "merged":
             shown[folder / "merged"] = model
@@ -113,8 +124,14 @@ def named_keys(store: Path) -> tuple[set[str], list[Path]]:
 
 
 def _card(card: Path, run: Run) -> str:
-    """The merge's card with this run's file in it: the store's may come from another run of the same merge."""
+    """The merge's card with this run's file in it: the store's may come from another run of the same merge.
+
+    So it is here, too, that it tells of sub-models that were dropped.
+    """
+    from dtm.report.dropping import dropped
+
     head = card.read_text(encoding="utf-8").partition("```yaml")[0]
+    head += "".join(f"**{line}**\n\n" for line in dropped(failing.dropped(run), len(run.portions)))
     return f"{head}```yaml\n{run.checked.file.document.text.rstrip()}\n```\n"
 
 

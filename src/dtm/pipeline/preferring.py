@@ -17,6 +17,7 @@ from dtm.pipeline import evaluating, pairing
 from dtm.pipeline.estimates import activations, parameters, train_needs
 from dtm.pipeline.rows import Rows, model_digest, rows_of
 from dtm.pipeline.steps import Work
+from dtm.pipeline.training import reported
 from dtm.sections import Pair, Sample
 from dtm.train import Settings, as_supervised, steps_of
 
@@ -148,9 +149,9 @@ def prefer(run: Run, model: Model, pairs: Pairs, name: str, shuffled: bool) -> M
     start = run.materialise(model)
     one = _Preferring(run, name, pairs, start, run.checked.preference.settings, shuffled)  # type: ignore[union-attr]
     if not run.steps.planning and run.steps.store.find(one.step) is None:
-        run.steps.launcher.map(
-            [Job("settings", CHECK, {**one.plain, "scratch": str(run.steps.store.root / "work")})]
-        )
+        job = Job("settings", CHECK, {**one.plain, "scratch": str(run.steps.store.root / "work")})
+        with run.steps.display.aside("settings", "a worker starts, and checks them"):
+            run.steps.launcher.map([job])
     made = run.steps.make_all([one.work])[0]
     facts = made.facts
     if not made.pending:
@@ -215,6 +216,7 @@ class _Preferring:
             "model": dict(checked.config.model), "threads": checked.threads, "total_steps": steps,
             "swapped": _half(self.pairs.count, derive(self.run.seed, "shuffle")) if self.shuffled else [],
             "yield": dict(self.pairs.facts),
+            "reporting": reported(self.run, self.name, self.step, self.settings.args),
         }  # fmt: skip
 
     def told(self, made: Artifact) -> dict[str, Any]:

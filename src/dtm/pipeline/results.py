@@ -10,7 +10,7 @@ from typing import Any
 
 from dtm.foundations.files import read_json
 from dtm.foundations.store import Artifact, versions
-from dtm.pipeline import contamination, curating, grading
+from dtm.pipeline import contamination, curating, failing, grading
 from dtm.pipeline.evaluating import DevScore, dev_metric
 from dtm.pipeline.growing import growing, sentences
 from dtm.pipeline.made import Part, described
@@ -40,6 +40,7 @@ def assemble(
         "portions": _portions(run),
         "split": _split(run),
         "growing": growing(run.cards, run.steps.trained()),
+        "dropped": failing.dropped(run),
         "curves": _curves(models),
         "merge": _merge(models),
         "augmented": run.augmented,

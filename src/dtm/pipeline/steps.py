@@ -17,6 +17,7 @@ from dtm.foundations.store import Artifact, Claim, Step, Store, text_digest
 from dtm.pipeline import away
 from dtm.pipeline.display import Display
 from dtm.pipeline.estimates import peak_disk
+from dtm.pipeline.failing import Failure, told
 from dtm.pipeline.streaming import Streaming
 
 
@@ -52,10 +53,17 @@ class Steps:
     """Runs steps over one store; with `planning`, steps marked heavy are recorded and not done."""
 
     def __init__(
-        self, store: Store, launcher: Launcher, display: Display, *, planning: bool, folder: Path
+        self,
+        store: Store,
+        launcher: Launcher,
+        display: Display,
+        *,
+        planning: bool,
+        folder: Path,
+        command: str = "",
     ) -> None:
         self.store, self.launcher, self.display = store, launcher, display
-        self.planning, self.folder = planning, folder
+        self.planning, self.folder, self.command = planning, folder, command
         self.warm = ""  # a worker's job of imports, begun with the first step that is not there yet
         self.records: list[Record] = []
         self.planned: list[Work] = []  # works that planning left undone
@@ -81,7 +89,7 @@ class Steps:
         started = time.monotonic()
         if artifact is None:
             self._warm()
-            self.display.start(label, what)
+            self.display.start(label, what, step.name)
             self._check_room(needs or {})
             with self.store.claim(step, wait=lambda: self.display.waiting(label)) as claim:
                 artifact = claim.artifact or claim.publish(build(claim))
@@ -91,12 +99,22 @@ class Steps:
         return artifact
 
     def make_all(self, works: Sequence[Work], later: Mapping[str, Any] | None = None) -> list[Artifact]:
-        """Steps done by workers, side by side; each is kept as it ends, whatever becomes of the others.
+        """Steps done by workers, side by side; each is kept as it ends, and an error is raised in the end.
 
         `later` is what steps behind these will need of the disk: work that could not be finished is not begun.
         """
+        made, failures = self.make_some(works, later)
+        if failures:
+            raise told(failures, len(works), self.command)
+        return [artifact for artifact in made if artifact is not None]
+
+    def make_some(
+        self, works: Sequence[Work], later: Mapping[str, Any] | None = None
+    ) -> tuple[list[Artifact | None], list[Failure]]:
+        """The same, with what failed told instead of raised; it has no artifact."""
         self._name(*(work.step.key for work in works))
         found = {work.step.key: self.find(work.step) for work in works}
+        failures: list[Failure] = []
         missing = {work.step.key: work for work in works if found[work.step.key] is None}
         if self.planning:
             self.planned += missing.values()
@@ -104,11 +122,12 @@ class Steps:
                 found[key] = self._plan(work.label, work.what, work.step, work.needs)
         elif missing:
             self._check_room(*(work.needs for work in missing.values()), later or {})
-            found |= self._run(missing)
+            done, failures = self._run(missing)
+            found |= done
         for work in works:
             if work.step.key not in missing:
                 self._done(work.label, work.what, found[work.step.key], reused=True)  # type: ignore[arg-type]
-        return [found[work.step.key] for work in works]  # type: ignore[misc]
+        return [found[work.step.key] for work in works], failures
 
     def derive(
         self, step: Step, build: Callable[[Claim], Mapping[str, Any] | None], *, seconds: float
@@ -165,8 +184,9 @@ class Steps:
             self._named.update(keys)
             write_json(self.folder / "keys.json", sorted(self._named))
 
-    def _run(self, missing: dict[str, Work]) -> dict[str, Artifact]:
+    def _run(self, missing: dict[str, Work]) -> tuple[dict[str, Artifact], list[Failure]]:
         done: dict[str, Artifact] = {}
+        failures: list[Failure] = []
         claims: dict[str, Claim] = {}
         started: dict[str, float] = {}
         streaming = Streaming(self.store)
@@ -184,16 +204,17 @@ class Steps:
                     continue
                 claim.empty()
                 streaming.restore(claim)
+                log, elsewhere = self.display.journal.log(work.label), away.ticket(self.store, work.step)
                 job = Job(work.label, work.function, work.arguments(claim), str(claim.job_lock), work.spread,
-                          away.ticket(self.store, work.step))  # fmt: skip
+                          log=log, away=elsewhere)  # fmt: skip
                 keys[id(job)] = key
                 jobs.append(job)
-                self.display.queue(work.label, work.what)
+                self.display.queue(work.label, work.what, work.step.name, work.needs.get("steps"))
 
             def on_event(event: Any) -> None:
                 if event.kind == "started":
                     started[keys[id(event.job)]] = time.monotonic()
-                    claims[keys[id(event.job)]].started = time.time()  # not while it waited for a worker
+                    claims[keys[id(event.job)]].started = time.monotonic()  # not while it waited for a worker
                 self.display.event(event)
 
             def on_done(job: Job, result: dict[str, Any]) -> None:
@@ -203,13 +224,17 @@ class Steps:
                 why, seconds = self.why(work.label, work.step), time.monotonic() - started[key]
                 self._done(work.label, work.what, done[key], reused=False, why=why, seconds=seconds)
 
+            def on_failed(job: Job, error: Exception) -> bool:
+                failures.append(Failure(job.name, error))
+                return True
+
             streaming.start(claims.values())
-            self.launcher.map(jobs, on_event=on_event, on_done=on_done)
+            self.launcher.map(jobs, on_event=on_event, on_done=on_done, on_failed=on_failed)
         finally:
             streaming.stop()
             for claim in claims.values():
                 claim.release()
-        return done
+        return done, sorted(failures, key=lambda one: one.label)
 
     def _plan(self, label: str, what: str, step: Step, needs: Mapping[str, Any]) -> Artifact:
         self.records.append(
@@ -228,7 +253,8 @@ class Steps:
         made_with = artifact.manifest["versions"]
         facts = dict(artifact.facts)
         self.records.append(Record(label, what, step, reused, why, seconds, facts, versions=made_with))
-        self.display.done(label, what, reused=reused, why=why, seconds=seconds, facts=artifact.facts)
+        self.display.done(label, what, reused=reused, why=why, seconds=seconds, facts=artifact.facts,
+                          kind=step.name)  # fmt: skip
 
     def _check_room(self, *needs: Mapping[str, Any]) -> None:
         wanted = peak_disk(needs, self.launcher.workers)

@@ -7,7 +7,7 @@ model's key: kept or not, it has the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -15,16 +15,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dtm.foundations.errors import ConfigError
-from dtm.foundations.files import link, walk
+from dtm.foundations.files import link, text_digest, walk
 from dtm.foundations.launch import Job
 from dtm.foundations.seeds import derive32
 from dtm.foundations.store import Artifact, Claim, Step
 from dtm.foundations.types import Model
 from dtm.pipeline.estimates import merge_needs, train_needs
+from dtm.pipeline.failing import drop, is_dropped
+from dtm.pipeline.journal import LOGS
 from dtm.pipeline.regularising import with_statistic
 from dtm.pipeline.rows import Rows, model_digest
 from dtm.pipeline.steps import Work
 from dtm.train import Settings
+from dtm.train.reporting import reports
 
 if TYPE_CHECKING:
     from dtm.pipeline.verbs import Run
@@ -128,6 +131,7 @@ class Training:
             "threads": checked.threads, "device": checked.device, "total_steps": self.needs["steps"],
             "checkpoints": list(self.points), "regularise": self._regulariser(),
             "dropout": settings.dropout and dict(settings.dropout),
+            "reporting": reported(self.run, self.name, self.whole, settings.args),
         }  # fmt: skip
 
     def _regulariser(self) -> dict[str, Any] | None:
@@ -143,15 +147,26 @@ class Training:
 
 
 def train(run: Run, trainings: Sequence[Training]) -> list[Model]:
-    """All of them, side by side on the launcher's workers; what the store holds is not trained again."""
+    """All of them, side by side on the launcher's workers; what the store holds is not trained again.
+
+    Sub-models that failed for good are left out where `on_failure` says so, and those that were dropped before.
+    """
+    trainings = [one for one in trainings if not is_dropped(run, one.rows, one.name)]
     trainings = with_statistic(run, trainings)
     kept = [_kept(run, one) for one in trainings]
     if not all(kept) and not run.steps.planning:
         _check_values(run, [one for one, there in zip(trainings, kept, strict=True) if not there])
     works = [one.work(one.final if there else one.whole) for one, there in zip(trainings, kept, strict=True)]
     later = merge_needs(trainings[0].start, run.checked.config.merge.export) if trainings else {}
-    made = run.steps.make_all(works, later)
-    return [_model(run, one, artifact) for one, artifact in zip(trainings, made, strict=True)]
+    made, failures = run.steps.make_some(works, later)
+    models = [
+        _model(run, one, artifact)
+        for one, artifact in zip(trainings, made, strict=True)
+        if artifact is not None
+    ]
+    if failures:
+        drop(run, failures, trainings)
+    return models
 
 
 def _kept(run: Run, training: Training) -> bool:
@@ -203,6 +218,17 @@ def _taken(run: Run, step: Step, made: Artifact, place: str, facts: dict[str, An
     return run.steps.derive(step, build, seconds=made.manifest.get("seconds", 0.0))
 
 
+def reported(run: Run, name: str, step: Step, args: Mapping[str, Any]) -> dict[str, str] | None:
+    """How a training is called where it reports to: in the group of its run, which `run_name` names."""
+    if not reports(args):
+        return None
+    folder = run.steps.folder.resolve()
+    return {
+        "name": name, "group": str(args.get("run_name") or folder.name), "folder": str(folder / LOGS),
+        "id": text_digest(f"{folder}/{step.key}")[:16],
+    }  # fmt: skip
+
+
 def _check_values(run: Run, trainings: Sequence[Training]) -> None:
     """Let trl and peft judge the values in a worker that then stays to train."""
     scratch = Path(run.steps.store.root / "work")
@@ -214,4 +240,5 @@ def _check_values(run: Run, trainings: Sequence[Training]) -> None:
         arguments = {"args": dict(settings.args), "lora": settings.lora and dict(settings.lora), "seed": 0,
                      "dropout": settings.dropout and dict(settings.dropout), "base": str(run.base().folder),
                      "device": run.checked.device, "scratch": str(scratch)}  # fmt: skip
-        run.steps.launcher.map([Job("settings", CHECK, arguments)])
+        with run.steps.display.aside("settings", "a worker starts, and checks them"):
+            run.steps.launcher.map([Job("settings", CHECK, arguments)])

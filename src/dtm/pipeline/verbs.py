@@ -22,6 +22,7 @@ from dtm.pipeline import (
     check_disperse,
     choosing,
     evaluating,
+    failing,
     joining,
     picking,
     proposal,
@@ -49,7 +50,7 @@ class Run(RowVerbs, PreferenceVerbs):
     """One run: what was checked, how steps are done, and what they made.
 
     `making` is the name of the recipe that calls the verbs; `choices` are those made on dev, in order; `origin` is
-    what the sub-models were trained from.
+    what the sub-models were trained from, `dropped` why, by name and rows, those failed that the run does without.
     """
 
     checked: Checked
@@ -60,6 +61,7 @@ class Run(RowVerbs, PreferenceVerbs):
     dev: Rows | None = None
     portions: list[Rows] = field(default_factory=list)
     submodels: list[Model] = field(default_factory=list)
+    dropped: dict[tuple[str, str], str] = field(default_factory=dict)
     origin: Model | None = None
     choices: list[dict[str, Any]] = field(default_factory=list)
     augmented: list[dict[str, Any]] = field(default_factory=list)
@@ -201,7 +203,7 @@ class Run(RowVerbs, PreferenceVerbs):
         settings, start = self._settings(section), self._start(base)
         self.origin = start
         trained = training.train(
-            self, [Training(self, f"submodel-{rows.part}", rows, start, settings) for rows in portions]
+            self, [Training(self, failing.name_of(rows), rows, start, settings) for rows in portions]
         )
         known = {one.name for one in self.submodels}
         self.submodels += [model for model in trained if model.name not in known]
@@ -218,6 +220,7 @@ class Run(RowVerbs, PreferenceVerbs):
     ) -> Model:
         """The models' merge by a section such as `config.merge`, or `config.merge.using("wise_ft", alpha=0.3)`."""
         self._stop_after("train")
+        section, portions = failing.kept_section(self, section, portions), failing.kept_rows(self, portions)
         return joining.merge(self, section, self._start(base), models, portions, name)
 
     def materialise(self, model: Model) -> Model:

@@ -12,6 +12,7 @@ from dtm.foundations.files import write_text
 from dtm.report import attribution, figures, merging, preference, sections, split, tax_curve
 from dtm.report.board import ALPHA, board
 from dtm.report.curves import curves
+from dtm.report.dropping import dropped
 from dtm.report.html import environment, style
 from dtm.report.schema import complete, validate
 from dtm.report.statement import statement
@@ -47,6 +48,7 @@ def page(results: dict[str, Any]) -> str:
         run=results["run"],
         headline=lines[0],
         statement=lines[1:],
+        dropped=dropped(results["dropped"], results["run"]["k"]),
         facts=sections.facts(results, scores),
         board=scores,
         colours=colours,

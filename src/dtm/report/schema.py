@@ -193,6 +193,14 @@ RESULTS_SCHEMA: dict[str, Any] = {
                 "submodel": _text("whether its sub-model was trained again", enum=["reused", "trained", None]),
             })),
         }),
+        "dropped": _list("sub-models that failed and that the merge does without (`on_failure: drop`)", _row({
+            "submodel": _name("name of the sub-model"),
+            "portion": _count("number of its portion, from 0"),
+            "rows": _count("rows of that portion, which the merge has learnt nothing of"),
+            "trained_tokens": _count("those of its tokens that carry loss"),
+            "digest": _text("sha256 of those rows as they were given to training"),
+            "reason": _name("what ended it"),
+        })),
         "curves": _list("training curve of each trained model", _row({
             "model": _name("name of the model"),
             "points": _list("one row a logged step", _row({

@@ -68,6 +68,7 @@ def portions(results: dict[str, Any]) -> dict[str, Any] | None:
             "width": _percent(portion["rows"], longest),
             "colour": palette.submodel(position, len(listed)),
             "moved": _moved(results["growing"]["portions"], position),
+            "dropped": any(one["portion"] == position for one in results["dropped"]),
             "shared": _shared(portion),
         }
         for position, portion in enumerate(listed)

@@ -182,7 +182,7 @@ def _percent(part: int | None, whole: int | None) -> str:
 
 def sentence(found: dict[str, Any] | None) -> str:
     """The overlap with all tasks in one sentence, for a terminal; empty where none was compared."""
-    if not found:
+    if not found or not found["tasks"]:
         return ""
     hit = [
         f"{row['task']} {count(row['found'])} of {count(row['compared'])} items"

@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from dtm.report.board import ALPHA, Board, Difference, board
+from dtm.report.dropping import dropped
 from dtm.report.schema import complete
 from dtm.report.wording import count, listing, loss, plural
 
@@ -20,9 +21,10 @@ def statement(results: dict[str, Any]) -> list[str]:
     """
     results = complete(results)
     scores = board(results)
+    missing = dropped(results["dropped"], results["run"]["k"])
     if scores.subject is None:
-        return [_unfinished(results)]
-    lines = [_headline(results, scores)]
+        return [_unfinished(results), *missing]
+    lines = [_headline(results, scores), *missing]
     for other in scores.against:
         lines += _comparison(scores, other) + _compute(scores, other)
     lines += _resolution(scores)

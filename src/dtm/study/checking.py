@@ -21,6 +21,11 @@ def check(arms: Arms) -> Checked:
         for trial in _trials(arms, arm):
             try:
                 checked = check_run(arms.run_file(trial))
+                if checked.config.on_failure == "drop":
+                    raise ConfigError(
+                        f"the arm {arm.name} would drop a sub-model that fails, and be compared as if it were whole",
+                        where="on_failure", mend="Leave it out: a run that fails is told by the study, and tried again",
+                    )  # fmt: skip
             except DtmError as error:
                 found |= {part.message: part for part in getattr(error, "parts", [error])}
     if not found:

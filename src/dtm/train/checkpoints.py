@@ -44,6 +44,12 @@ def discard_broken(scratch: Path) -> list[Path]:
     return broken
 
 
+def keep_newest(scratch: Path, count: int | None) -> None:
+    """Delete all checkpoints but the last `count`, by their steps; None or 0 keeps all."""
+    for path in _all(scratch)[:-count] if count and count > 0 else []:
+        shutil.rmtree(path)
+
+
 def points_of(shares: Sequence[str], steps: int) -> dict[str, int]:
     """For each share of `steps` optimizer steps, such as `3/10`, the first step at which it is reached."""
     return {share: max(1, ceil(Fraction(share) * steps)) for share in shares}

@@ -18,9 +18,11 @@ from typing import Any
 from dtm.foundations.adapters import lora_config
 from dtm.foundations.errors import TrainingError
 from dtm.foundations.files import write_json, write_text
+from dtm.foundations.launch import leaving
 from dtm.foundations.models import load_model
 from dtm.train.checkpoints import discard_broken, latest, stamp
 from dtm.train.preference_card import card
+from dtm.train.reporting import reporting
 from dtm.train.saving import save
 from dtm.train.sft import arguments
 
@@ -43,12 +45,14 @@ def prefer(job: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> d
 
     torch.set_num_threads(job["threads"])
     progress({"stage": "loading"})
-    trainer = _trainer(job, _dataset(job), progress)
-    before_N2 = torch.tensor([trainer.train_dataset[f"ref_{side}_logps"][:] for side in SIDES]).T.double()
-    checkpoint = latest(Path(job["scratch"]))
-    if checkpoint is not None:
-        progress({"stage": "resuming", "step": int(checkpoint.name.rpartition("-")[2])})
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with reporting(job):
+        trainer = _trainer(job, _dataset(job), progress)
+        before_N2 = torch.tensor([trainer.train_dataset[f"ref_{side}_logps"][:] for side in SIDES]).T.double()
+        checkpoint = latest(Path(job["scratch"]))
+        if checkpoint is not None:
+            progress({"stage": "resuming", "step": int(checkpoint.name.rpartition("-")[2])})
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    leaving.check()
     progress({"stage": "looking at the pairs again"})
     found = measured(before_N2, torch.cat(list(_log_probabilities(trainer))), job["name"])
     state, output = trainer.state, Path(job["output"])
@@ -107,11 +111,13 @@ def _trainer(job: dict[str, Any], data: Any, progress: Callable[[dict[str, Any]]
 
         model = prepare_model_for_kbit_training(model)
     discard_broken(Path(job["scratch"]))
-    return _rendered_trainer()(
+    watch = Watch(job["name"], progress, stamp, tokens=_tokens(data)[1], stop_after=job.get("probe", 0))
+    watch.keep, config.save_total_limit = config.save_total_limit, None
+    watch.trainer = _rendered_trainer()(
         model=model, args=config, train_dataset=data, processing_class=tokenizer,
-        peft_config=None if job["lora"] is None else lora_config(job["lora"]),
-        callbacks=[Watch(job["name"], progress, stamp, stop_after=job.get("probe", 0))],
+        peft_config=None if job["lora"] is None else lora_config(job["lora"]), callbacks=[watch],
     )  # fmt: skip
+    return watch.trainer
 
 
 @cache

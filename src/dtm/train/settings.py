@@ -12,6 +12,7 @@ from dtm.foundations.errors import ConfigError, DtmError
 from dtm.foundations.registry import Bound, unknown
 from dtm.train.dropout import check_rates
 from dtm.train.regularise import check_regulariser
+from dtm.train.reporting import check_report_to
 
 # Settings that do not change what is learnt; the run decides them or they only report.
 UNKEYED = ("logging_", "save_", "hub_", "report_to", "run_name", "output_dir", "push_to_hub", "disable_tqdm",
@@ -128,7 +129,7 @@ def check_names(
             errors.append(ConfigError(f"`{name}` cannot be set here: {reserved[name]}", where=where(name)))
         else:
             errors += _check(name, value, known, owner, where(name))
-    return errors
+    return errors + check_report_to(args.get("report_to"), where("report_to"))
 
 
 def _check(name: str, value: Any, known: Mapping[str, Setting], owner: str, place: str) -> list[DtmError]:

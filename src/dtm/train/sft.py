@@ -11,10 +11,12 @@ from typing import Any
 from dtm.foundations.adapters import lora_config
 from dtm.foundations.errors import ConfigError, TrainingError
 from dtm.foundations.files import link, walk, write_json
+from dtm.foundations.launch import leaving
 from dtm.foundations.models import load_model
 from dtm.foundations.types import Examples
 from dtm.train.checkpoints import POINTS, STAMP, discard_broken, latest, points_of, stamp
 from dtm.train.dropout import check_dropout, check_effect, given_rates
+from dtm.train.reporting import named, reporting
 from dtm.train.saving import Saver, is_sharded
 
 CURVE_POINTS = 200
@@ -26,22 +28,26 @@ def train(job: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> di
 
     `job` holds: name, base (folder), base_name, examples (Arrow file with TOKENS), output, scratch,
     args (SFTConfig's), lora (LoraConfig's or null), model (from_pretrained's), seed, adapter_seed,
-    threads, device, processes, `regularise`, null or {method, settings, statistic (a folder, or null)},
-    `dropout`, null or rates, `probe`, a number of steps after which to stop (0: none), and `checkpoints`: shares of
-    the optimizer steps (`3/10`) at which the model is kept as well, in `checkpoints/STEP/`. Returns steps,
+    threads, device, processes, `regularise`, null or {method, settings, statistic (a folder, or null)}, `dropout`,
+    null or rates, `reporting` (name, group, folder and id, for trackers, or null), `probe`, a number of steps after
+    which to stop (0: none), and `checkpoints`: shares of the optimizer steps (`3/10`) at which the model is kept as
+    well, in `checkpoints/STEP/`. Returns steps,
     tokens (that carried loss), input_tokens, and checkpoints: {share: {step, share, steps, tokens}}.
-    Resumes from the last whole checkpoint in scratch. In a gang all processes call it, and the first one writes.
+    Resumes from the last whole checkpoint in scratch; asked to stop, it raises Left, with a checkpoint behind the step
+    in hand. In a gang all processes call it, and the first one writes.
     """
     import torch
 
     torch.set_num_threads(job["threads"])
     progress({"stage": "loading"})
     data, total, trained = _dataset(job)
-    trainer, saver = _trainer(job, data, progress)
-    checkpoint = latest(Path(job["scratch"]))
-    if checkpoint is not None:
-        progress({"stage": "resuming", "step": int(checkpoint.name.rpartition("-")[2])})
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with reporting(job):
+        trainer, saver = _trainer(job, data, total, progress)
+        checkpoint = latest(Path(job["scratch"]))
+        if checkpoint is not None:
+            progress({"stage": "resuming", "step": int(checkpoint.name.rpartition("-")[2])})
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    leaving.check()
     state = trainer.state
     output = Path(job["output"])
     weights = saver.gathered()
@@ -97,7 +103,7 @@ def arguments(
         "dataloader_pin_memory": job["device"] != "cpu",
     }  # fmt: skip
     try:
-        config = getattr(trl, owner)(**{**own, **job["args"]})
+        config = getattr(trl, owner)(**{**own, **job["args"], **named(job)})
     except (TypeError, ValueError) as error:
         what = f"trl's {owner} refused the settings: {error}"
         raise ConfigError(what, where=f"{section}.args") from error
@@ -108,7 +114,9 @@ def arguments(
     return config
 
 
-def _trainer(job: dict[str, Any], data: Any, progress: Callable[[dict[str, Any]], None]) -> tuple[Any, Saver]:
+def _trainer(
+    job: dict[str, Any], data: Any, tokens: int, progress: Callable[[dict[str, Any]], None]
+) -> tuple[Any, Saver]:
     from accelerate import PartialState
     from transformers import AutoTokenizer, set_seed
     from trl import SFTTrainer
@@ -135,7 +143,8 @@ def _trainer(job: dict[str, Any], data: Any, progress: Callable[[dict[str, Any]]
         discard_broken(Path(job["scratch"]))
     PartialState().wait_for_everyone()
     saver = Saver(job, tokenizer, model)
-    watch = Watch(job["name"], progress, stamp, stop_after=job.get("probe", 0))
+    watch = Watch(job["name"], progress, stamp, tokens=tokens, stop_after=job.get("probe", 0))
+    watch.keep, config.save_total_limit = config.save_total_limit, None
     options = {"model": model, "args": config, "train_dataset": data, "processing_class": tokenizer,
                "callbacks": [KeepPoints(job, saver), watch]}  # fmt: skip
     if job.get("regularise"):
@@ -144,6 +153,7 @@ def _trainer(job: dict[str, Any], data: Any, progress: Callable[[dict[str, Any]]
         saver.trainer = Regularised(job, **options)
     else:
         saver.trainer = SFTTrainer(**options)
+    watch.trainer = saver.trainer
     return saver.trainer, saver
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -53,6 +54,23 @@ def prints(job, progress):
     os.write(1, b'{"event": "done", "result": "from a C library"}\n')
     sys.stdout.flush()
     return "the true result"
+
+
+def says(job, progress):
+    print(job["text"])
+    sys.stdout.flush()
+    subprocess.run([sys.executable, "-c", f"print({job['text']!r} + ', from a child')"], check=True)
+
+
+def crashes_late(job, progress):
+    for number in range(job["lines"]):
+        print("line", number, file=sys.stderr)
+    crashes({"kind": "KeyError"}, progress)
+
+
+def says_and_dies(job, progress):
+    print(job["text"], flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def dies(job, progress):
@@ -118,3 +136,33 @@ def outlives(job, progress):
     if Path(job["file"]).exists():
         return {"lived": True}
     return hangs(job, progress)
+
+
+def heeds(job, progress):
+    """Steps until it is asked to stop, and then leaves behind the step in hand; `after` steps it is done."""
+    from dtm.foundations.launch import leaving
+
+    leaving.able()
+    for step in range(1, job.get("after", 10_000) + 1):
+        time.sleep(0.005)
+        progress({"step": step, "pid": os.getpid()})
+        if leaving.asked() and not job.get("stubborn"):
+            leaving.leave(step)
+            break
+    leaving.check()
+    return {"steps": step}
+
+
+def allocates(job, progress):
+    """The error that torch itself raises where an allocation fails."""
+    import torch
+
+    with open(job["counter"], "a") as file:
+        file.write("x")
+    torch.empty(1 << 60, dtype=torch.uint8)
+
+
+def fills(job, progress):
+    """A write to a disk that is full."""
+    with open("/dev/full", "w") as file:
+        file.write("x" * 100_000)

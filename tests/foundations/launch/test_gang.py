@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dtm.foundations.launch import gang
+from dtm.foundations.launch import gang, leaving
 
 HERE = Path(__file__).parent
 STARTER = """
@@ -71,6 +71,16 @@ def test_a_failure_of_any_process_is_the_jobs(run):
 def test_a_process_that_is_killed_makes_the_gang_die_whatever_the_others_say(run):
     sent = run("in_rank", rank="1", what="killed")
     assert sent == [{"event": "died", "reason": "a process of its gang was killed"}]
+
+
+def test_a_gang_that_is_asked_to_stop_leaves_behind_a_step(run, monkeypatch):
+    asked = leaving.asked
+    monkeypatch.setattr(leaving, "asked", lambda: time.monotonic() > end or asked())
+    end = time.monotonic() + 1.5
+    sent = run("heeds")
+    steps = [one["data"]["step"] for one in sent if one["event"] == "progress"]
+    assert steps
+    assert sent[-1] == {"event": "left", "at": steps[-1]}
 
 
 def test_processes_that_never_speak_make_the_gang_die(run, monkeypatch):

@@ -150,6 +150,64 @@ def test_a_crash_names_the_log_and_the_log_has_the_traceback(launcher):
     assert launcher.map([job("echo", value=1)])[0]["value"] == 1
 
 
+def test_each_job_prints_into_its_own_log_though_one_worker_does_both(launcher, tmp_path):
+    logs = [tmp_path / "logs" / f"{name}.log" for name in ("one", "two")]
+    launcher.map(
+        [
+            Job("one", "jobs:prints", log=str(logs[0])),
+            Job("two", "jobs:says", {"text": "hello"}, log=str(logs[1])),
+        ]
+    )
+    launcher.map([job("says", text="of no log")])
+    one, two = (log.read_text() for log in logs)
+    heading, *rest = one.splitlines()
+    assert heading.startswith("--- ")
+    assert f"attempt 1 on {socket.gethostname()}, process" in heading
+    assert rest == ["printed", '{"event": "done", "result": "from a C library"}']
+    assert two.splitlines()[1:] == ["hello", "hello, from a child"]
+    assert launcher.log.read_text() == "of no log\nof no log, from a child\n"
+
+
+def test_an_error_shows_the_last_lines_of_its_own_job(launcher, tmp_path):
+    log = tmp_path / "logs" / "sub-model 3.log"
+    log.parent.mkdir(exist_ok=True)
+    log.write_text("of an earlier command\n")
+    with pytest.raises(WorkerError) as caught:
+        launcher.map(
+            [
+                job("says", text="of another"),
+                Job("sub-model 3", "jobs:crashes_late", {"lines": 30}, log=str(log)),
+            ]
+        )
+    assert caught.value.where == str(log)
+    shown = [
+        line.removeprefix("    | ") for line in caught.value.message.splitlines() if line.startswith("    | ")
+    ]
+    assert len(shown) == 12
+    assert shown == [line for line in log.read_text().splitlines() if line.strip(" ^~")][-12:]
+    assert shown[-1] == "KeyError: 'no such thing'"
+    assert "of another" not in caught.value.message
+
+
+def test_a_worker_that_dies_again_and_again_shows_what_it_said_last(launcher, tmp_path):
+    log = tmp_path / "logs" / "bad.log"
+    with pytest.raises(WorkerError, match="died 3 times") as caught:
+        launcher.map(
+            [Job("bad", "jobs:says_and_dies", {"text": "\rbar 1%\rbar 9%\nabout to die"}, log=str(log))]
+        )
+    assert len(caught.value.last) == 2, "of the last attempt alone, and of a bar its last state"
+    assert caught.value.message.endswith("    | bar 9%\n    | about to die")
+    assert log.read_text().count("--- ") == 3
+
+
+def test_a_log_that_cannot_be_written_costs_no_work(launcher, tmp_path):
+    (tmp_path / "file").write_text("")
+    unwritable = str(tmp_path / "file" / "log")
+    assert launcher.map([Job("one", "jobs:echo", {"value": 1}, log=unwritable)])[0]["value"] == 1
+    with pytest.raises(WorkerError, match="KeyError"):
+        launcher.map([Job("one", "jobs:crashes", {"kind": "KeyError"}, log=unwritable)])
+
+
 @pytest.mark.parametrize("kind", ["MemoryError", "OutOfMemory"])
 def test_memory_that_does_not_suffice_is_a_resource_error(launcher, kind):
     with pytest.raises(ResourceError, match="ran out of memory") as caught:

@@ -53,6 +53,15 @@ def test_errors_come_back_and_the_log_is_the_drivers(launcher):
     assert "in crashes" in launcher.log.read_text()
 
 
+def test_what_a_job_prints_comes_into_its_own_log_here(launcher, tmp_path):
+    log = tmp_path / "logs" / "late.log"
+    with pytest.raises(WorkerError, match="KeyError") as caught:
+        launcher.map([Job("late", "jobs:crashes_late", {"lines": 3}, log=str(log))])
+    assert "line 0\nline 1\nline 2\n" in log.read_text()
+    assert caught.value.message.endswith("    | KeyError: 'no such thing'")
+    assert caught.value.where == str(log)
+
+
 def test_a_worker_that_dies_is_replaced_in_its_place(launcher, tmp_path):
     seen = []
     job = Job("dies", "jobs:dies", {"counter": str(tmp_path / "counter"), "times": 1})

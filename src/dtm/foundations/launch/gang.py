@@ -23,8 +23,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from dtm.foundations.launch import leaving
+
 ADDRESS = "DTM_GANG"  # environment: port and token of the worker's end
-ANSWERS = ("done", "failed", "crashed")
+ANSWERS = ("done", "failed", "crashed", "left")
 Send = Callable[[dict[str, Any]], None]
 
 
@@ -115,11 +117,21 @@ class _Listening:
 
     def until(self, launched: subprocess.Popen[bytes]) -> dict[str, Any] | None:
         """The gang's last answer, once its launcher has left; None where no process ever spoke."""
+        leaving.able()
+        told = False
         while launched.poll() is None:
             self._hear(timeout=0.2)
+            if leaving.asked() and not told:
+                told = True
+                self._tell_to_stop()
         while self.buffers and self._hear(timeout=0.2):  # what was sent before the end
             pass
         return self.last
+
+    def _tell_to_stop(self) -> None:
+        for connection in self.first:
+            with contextlib.suppress(OSError):
+                connection.sendall(b'{"stop": true}\n')
 
     def close(self) -> None:
         """Hang up, at which the processes leave that have not."""
@@ -166,7 +178,7 @@ class _Listening:
                 connection.sendall(self.job)
         elif message["event"] in ANSWERS:
             self.answered.add(connection)
-            if message["event"] != "done" or self.first[connection]:
+            if message["event"] not in ("done", "left") or self.first[connection]:
                 self._ended(message)
         elif self.first[connection]:
             self.send(message)

@@ -14,8 +14,9 @@ class Job:
 
     `lock` is a file that the worker holds while it works: an orphan of a killed driver and its
     successor never write to one folder at the same time. `spread`: the function runs in each of the
-    share's processes, as training does; others run in one. `away`: what a machine that lacks the lock's
-    folder, and so the driver's disk, does instead: `function` gets the message, how to send, and `answer`.
+    share's processes, as training does; others run in one. `log`: a file of its own for what it prints. `away`: what a
+    machine that lacks the lock's folder, and so the driver's disk, does instead: `function` gets the message, how to
+    send, and `answer`.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Job:
     arguments: dict[str, Any] = field(default_factory=dict)
     lock: str | None = None
     spread: bool = False
+    log: str | None = None
     away: Mapping[str, Any] | None = None
 
 
@@ -45,6 +47,7 @@ class Share:
 class Event:
     """`waiting` (for a place), `started`, `progress` (with `data`), `retry` (with `data["reason"]`), `done`, `failed`.
 
+    After a signal also `stopping`, at its next step, and `left`, behind the step `data["at"]`, None if nothing is kept.
     `started` says where: `data["host"]`, `["pid"]`, `["gpus"]` (as CUDA_VISIBLE_DEVICES, or None), `["attempt"]`.
     """
 
@@ -66,11 +69,13 @@ class Launcher(Protocol):
         *,
         on_event: Callable[[Event], None] = lambda event: None,
         on_done: Callable[[Job, dict[str, Any]], None] = lambda job, result: None,
+        on_failed: Callable[[Job, Exception], bool] = lambda job, error: False,
     ) -> list[dict[str, Any]]:
         """Run all jobs; results in the order of the jobs.
 
-        `on_done` is called as each job ends, so that what is finished is kept even if others fail.
-        The first error is raised after all other jobs have ended.
+        `on_done` is called as each job ends, so that what is finished is kept even if others fail. `on_failed` says
+        whether it dealt with an error; the first of the others is raised after all jobs have ended. At a signal
+        (`signals`) jobs keep their work and end, and `signals.Stopped` is raised.
         """
         ...
 

@@ -76,6 +76,9 @@ class _Process:
     def answers(self, message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         return self._worker.answers(message)
 
+    def interrupt(self) -> None:
+        self._worker.interrupt()
+
     def hang_up(self) -> None:
         self._worker.hang_up()
 

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from dtm.foundations.errors import MissingInput, ResourceError, WorkerError
+from dtm.foundations.launch import signals
 from dtm.foundations.launch.jobs import Event, Job, Share
 from dtm.foundations.launch.places import Places
+from dtm.foundations.launch.printed import append
 from dtm.foundations.launch.process import LAST, Died
-from dtm.foundations.launch.remote import RemoteWorker, append, check_versions
+from dtm.foundations.launch.remote import RemoteWorker, check_versions
 
 POLL = 0.5  # seconds that `ready` waits itself
 STORE = 100 << 20  # bytes of a local cluster's object store: only small messages pass through it
@@ -49,14 +51,16 @@ class RayLauncher(Places):
         *,
         on_event: Callable[[Event], None] = lambda event: None,
         on_done: Callable[[Job, dict[str, Any]], None] = lambda job, result: None,
+        on_failed: Callable[[Job, Exception], bool] = lambda job, error: False,
     ) -> list[dict[str, Any]]:
         """See `Launcher.map`."""
         import ray
 
         if jobs and not self._closed and not ray.is_initialized():
-            _connect(self.address)
+            with signals.kept():
+                _connect(self.address)
             self._connected = True
-        return super().map(jobs, on_event=on_event, on_done=on_done)
+        return super().map(jobs, on_event=on_event, on_done=on_done, on_failed=on_failed)
 
     def open(self, slot: int) -> _Actors:
         return _Actors(self.share, self.log, growing=self.address != "local")
@@ -172,6 +176,7 @@ class _Actors:
 
     def answers(self, message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """What the first node's worker tells, once all nodes are done; a failure of another is the place's."""
+        log = Path(message["log"]) if message.get("log") else self.log
         messages = self._messages(message)
         busy = self._actors[: len(messages)]
         _get([actor.begin.remote(one) for actor, one in zip(busy, messages, strict=True)])
@@ -182,7 +187,7 @@ class _Actors:
             last = None
             for answer in answers:
                 if answer["event"] == "log":
-                    append(self.log, answer["text"])
+                    append(log, answer["text"])
                 elif answer["event"] in LAST:
                     last = answer
                 elif node == 0:
@@ -197,6 +202,10 @@ class _Actors:
             elif node == 0:
                 result = last
         yield result
+
+    def interrupt(self) -> None:
+        for actor in self._actors:
+            actor.interrupt.remote()
 
     def hang_up(self) -> None:
         import ray

@@ -21,8 +21,9 @@ from dtm.foundations.errors import MissingInput
 from dtm.foundations.files import read_json, write_json
 from dtm.foundations.launch.jobs import Share
 from dtm.foundations.launch.places import Places
+from dtm.foundations.launch.printed import append
 from dtm.foundations.launch.process import GRACE, LAST, Died
-from dtm.foundations.launch.remote import RemoteWorker, append, check_versions
+from dtm.foundations.launch.remote import RemoteWorker, check_versions
 
 OURS = {"nodes", "ntasks_per_node", "cpus_per_task", "gpus_per_node", "gpus_per_task", "num_gpus", "job_name",
         "array_parallelism", "cpus_per_gpu"}  # fmt: skip
@@ -122,12 +123,13 @@ class _SlurmJob:
         return None
 
     def answers(self, message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        log = Path(message["log"]) if message.get("log") else self.log
         write_json(self.folder / f"job-{self._jobs}.json", dict(message))
         self._jobs += 1
         while True:
             for answer in self._new():
                 if answer["event"] == "log":
-                    append(self.log, answer["text"])
+                    append(log, answer["text"])
                     continue
                 if answer["event"] == "died":
                     self.where = {}  # told anew by the worker that takes its place
@@ -136,6 +138,9 @@ class _SlurmJob:
                     return
             time.sleep(POLL)
             self._check_there()
+
+    def interrupt(self) -> None:
+        (self.folder / "stop").touch()
 
     def hang_up(self) -> None:
         (self.folder / "leave").touch()
@@ -191,6 +196,8 @@ def serve(folder_name: str, threads: int) -> None:
             while not _pass_on(worker, folder):
                 if (folder / "leave").exists() or silence.lasts():
                     return
+                if (folder / "stop").exists():
+                    worker.interrupt()  # again and again: it asks for the same
     finally:
         worker.stop()
 

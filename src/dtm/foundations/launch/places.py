@@ -7,10 +7,8 @@ ten seconds, so a place stays for the next job, and for the next `map`.
 from __future__ import annotations
 
 import contextlib
-import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +16,11 @@ from typing import Any, Protocol
 
 from dtm.foundations import errors
 from dtm.foundations.errors import DtmError, ResourceError, WorkerError
+from dtm.foundations.launch import memory, signals
 from dtm.foundations.launch.jobs import Event, Job, Share
+from dtm.foundations.launch.leaving import Left
+from dtm.foundations.launch.ongoing import Ongoing
+from dtm.foundations.launch.printed import Printed
 from dtm.foundations.launch.process import GRACE, Died
 
 ATTEMPTS = 3
@@ -42,6 +44,10 @@ class Place(Protocol):
         """Hand over a job, and give the worker's answers up to the last; raises Died."""
         ...
 
+    def interrupt(self) -> None:
+        """Ask its job to keep its work at the next step and to end; one that does not heed is ended at once."""
+        ...
+
     def hang_up(self) -> None:
         """Ask it to leave, busy or not."""
         ...
@@ -62,7 +68,7 @@ class Places:
     def __init__(self, share: Share, *, workers: int, log: Path | None) -> None:
         self.share, self.workers, self.log = share, workers, log
         self._places: list[Place | None] = [None] * workers
-        self._closed, self._lock = False, threading.Lock()
+        self._closed, self._leaving, self._lock = False, False, threading.Lock()
         self._slots: list[threading.Thread] = []
         self._warming: threading.Thread | None = None
 
@@ -76,6 +82,7 @@ class Places:
         *,
         on_event: Callable[[Event], None] = lambda event: None,
         on_done: Callable[[Job, dict[str, Any]], None] = lambda job, result: None,
+        on_failed: Callable[[Job, Exception], bool] = lambda job, error: False,
     ) -> list[dict[str, Any]]:
         """Run the jobs; see `Launcher.map`. Callbacks run in the calling thread.
 
@@ -83,38 +90,36 @@ class Places:
         """
         if self._warming is not None and self._warming is not threading.current_thread():
             self._warming.join()
-        waiting = deque(range(len(jobs)))
-        happenings: queue.SimpleQueue[tuple[int, Event | Exception]] = queue.SimpleQueue()
+        going, self._leaving = Ongoing(jobs, on_event, on_done, on_failed), False
         slots = self._slots = [
-            threading.Thread(target=self._serve, args=(slot, jobs, waiting, happenings), daemon=True)
+            threading.Thread(target=self._serve, args=(slot, going), daemon=True)
             for slot in sorted(range(self.workers), key=lambda one: self._places[one] is None)[: len(jobs)]
         ]  # kept places first
-        for slot in slots:
-            slot.start()
-        results: list[dict[str, Any] | None] = [None] * len(jobs)
-        failures: list[Exception] = []
-        ended = 0
-        while ended < len(jobs):
-            index, event = happenings.get()
-            if isinstance(event, Exception):
-                ended += 1
-                failures.append(event)
-                on_event(Event("failed", jobs[index], {"reason": str(event)}))
-                continue
-            if event.kind == "done":
-                ended += 1
-                results[index] = event.data["result"]
-                try:
-                    on_done(event.job, event.data["result"])
-                except Exception as error:
-                    failures.append(error)
-                    event = Event("failed", event.job, {"reason": str(error)})
-            on_event(event)
+        with signals.listening(lambda: going.happenings.put(None)) as signalled:
+            for slot in slots:
+                slot.start()
+            while going.open:
+                happening = going.happenings.get()
+                if happening is not None:
+                    going.take(*happening)
+                elif not self._leaving:
+                    self._leave(going)
         for slot in slots:  # one that still waits for its place gives it up
             slot.join()
-        if failures:
-            raise failures[0]
-        return [result for result in results if result is not None]
+        if signalled:
+            raise signals.Stopped
+        if going.failures:
+            raise going.failures[0]
+        return [result for result in going.results if result is not None]
+
+    def _leave(self, going: Ongoing) -> None:
+        """Begin no job, and ask those in hand to keep their work and end."""
+        self._leaving = True
+        going.stop()
+        with self._lock:
+            places = [place for place in self._places if place is not None]
+        for place in places:
+            place.interrupt()
 
     def warm(self, function: str) -> None:
         """Open the places and let each do that job, such as its imports, while the caller does something else.
@@ -152,27 +157,29 @@ class Places:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _serve(self, slot: int, jobs: Sequence[Job], waiting: deque[int], happenings: Any) -> None:
+    def _serve(self, slot: int, going: Ongoing) -> None:
         """Take jobs until there are none left; a place that is not ready yet keeps none from the others."""
-
-        def report(index: int, kind: str, data: dict[str, Any]) -> None:
-            happenings.put((index, Event(kind, jobs[index], data)))
-
-        while self._settle(slot, waiting, report):
+        while self._settle(slot, going):
             try:
-                index = waiting.popleft()
+                index = going.waiting.popleft()
             except IndexError:
                 return
+            report = partial(going.report, index)
             try:
-                report(index, "done", {"result": self._attempt(slot, jobs[index], partial(report, index))})
+                report("done", {"result": self._attempt(slot, going.jobs[index], report)})
+            except Left as left:
+                report("left", {"at": left.step})
             except Exception as error:
-                happenings.put((index, error))
+                going.happenings.put((index, error))
 
-    def _settle(self, slot: int, waiting: deque[int], report: Callable[..., None]) -> bool:
+    def _settle(self, slot: int, going: Ongoing) -> bool:
         """Wait until the slot's place can take a job; False where none is left, and a place not ready is given up."""
+        waiting = going.waiting
         try:
             self._ready(
-                slot, lambda reason: report(waiting[0], "waiting", {"reason": reason}), lambda: not waiting
+                slot,
+                lambda reason: going.report(waiting[0], "waiting", {"reason": reason}),
+                lambda: not waiting,
             )
         except (Died, DtmError):  # the attempt meets it again, and a job fails for it
             self._drop(slot)
@@ -196,27 +203,37 @@ class Places:
         return None
 
     def _attempt(self, slot: int, job: Job, report: Report) -> Any:
+        printed, starved = Printed(self.log if job.log is None else Path(job.log)), 0
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                place = self._ready(slot, lambda reason: report("waiting", {"reason": reason}), lambda: False)
-                assert place is not None
+                place = self._ready(
+                    slot, lambda reason: report("waiting", {"reason": reason}), lambda: self._leaving
+                )
+                if place is None:
+                    raise Left
+                if job.log is not None:
+                    printed.heading(attempt, place.where)
                 report("started", {"attempt": attempt, **place.where})
-                return result(job, place.answers(self._message(job)), report, self.log)
+                return result(job, place.answers(self._message(job)), report, printed)
+            except Left as left:  # of its own: somebody asked the worker alone
+                self._drop(slot)
+                if self._leaving:
+                    raise
+                report("retry", {"reason": str(left)})
             except Died as death:
                 if death.lost:
                     self._drop(slot)
+                if self._leaving:
+                    raise Left from None
                 if self._closed:
                     raise _stopped() from None
-                if attempt == ATTEMPTS:
-                    raise WorkerError(
-                        f"the worker of {job.name} died {attempt} times ({death})",
-                        where=self.log,
-                        mend="The kernel ends a process that uses too much memory: try a smaller "
-                        "per_device_train_batch_size, max_length or launch.workers; what was done is kept, "
-                        "and the same command goes on from there",
-                    ) from None
+                starved += death.starved
+                if attempt == ATTEMPTS or starved == memory.ATTEMPTS:
+                    raise _died(job, attempt, death, printed) from None
                 report("retry", {"reason": str(death)})
-        raise AssertionError("unreachable")
+        raise WorkerError(
+            f"{job.name} was asked to stop {ATTEMPTS} times", mend="The same command goes on from here"
+        )
 
     def _message(self, job: Job) -> dict[str, Any]:
         """The job as a worker reads it, with the processes that it is spread over."""
@@ -224,7 +241,8 @@ class Places:
             "processes": self.share.processes, "threads": self.share.threads, "cpu": self.share.gpus == 0,
             "accelerate": self.share.accelerate and dict(self.share.accelerate),
         } if job.spread and is_gang(self.share) else None  # fmt: skip
-        return {"function": job.function, "arguments": job.arguments, "lock": job.lock, "gang": spread,
+        return {"function": job.function, "arguments": job.arguments, "lock": job.lock, "log": job.log,
+                "gang": spread,
                 "away": job.away and dict(job.away)}  # fmt: skip
 
     def _place(self, slot: int) -> Place:
@@ -249,7 +267,7 @@ def is_gang(share: Share) -> bool:
     return share.processes > 1 or share.accelerate is not None
 
 
-def result(job: Job, answers: Iterable[Mapping[str, Any]], report: Report, log: Path | None) -> Any:
+def result(job: Job, answers: Iterable[Mapping[str, Any]], report: Report, printed: Printed) -> Any:
     """What the job returned; its progress is reported, its error raised."""
     for answer in answers:
         match answer["event"]:
@@ -258,23 +276,44 @@ def result(job: Job, answers: Iterable[Mapping[str, Any]], report: Report, log: 
             case "done":
                 return answer["result"]
             case "died":  # one of its processes, or a worker that its place replaces itself
-                raise Died(answer["reason"], lost=False)
+                raise Died(answer["reason"], lost=False, starved=answer.get("starved", False))
+            case "left":
+                raise Left(answer["at"])
             case "failed":
                 kind: type[DtmError] = getattr(errors, answer["kind"])
                 raise kind(answer["what"], where=answer["where"], mend=answer["mend"])
             case "crashed" if answer["memory"]:
+                raise memory.OutOfMemory(
+                    f"{job.name} ran out of memory: {memory.first_line(answer['what'])}", mend=memory.MEND
+                )
+            case "crashed" if answer.get("full"):
                 raise ResourceError(
-                    f"{job.name} ran out of memory: {answer['what']}",
-                    mend="Use a smaller per_device_train_batch_size (with gradient_accumulation_steps), a "
-                    "smaller max_length, gradient_checkpointing: true, or LoRA; the same command goes on from "
-                    "here",
+                    f"{job.name} could not write: {answer['what']}",
+                    mend="Free some space (`dtm gc` removes what no run names), or set `store:` to another disk; what "
+                    "was done is kept, and the same command goes on from here",
                 )
             case "crashed":
                 raise WorkerError(
-                    f"{job.name}: {answer['what']}", where=log, mend="The log has the traceback"
+                    f"{job.name}: {answer['what']}",
+                    where=printed.log,
+                    mend="The log has all of it",
+                    last=printed.last_lines(),
                 )
     raise AssertionError("a worker's last answer ends the job")
 
 
 def _stopped() -> WorkerError:
     return WorkerError("the work was stopped: its launcher is closed")
+
+
+def _died(job: Job, attempts: int, death: Died, printed: Printed) -> DtmError:
+    if death.starved:
+        return memory.OutOfMemory(
+            f"{job.name} ran out of memory: the kernel ended its worker {attempts} times",
+            where=printed.log, mend=memory.MEND,
+        )  # fmt: skip
+    return WorkerError(
+        f"the worker of {job.name} died {attempts} times ({death})", where=printed.log, last=printed.last_lines(),
+        mend="What was done is kept, and the same command goes on from there. A process that uses too much memory may "
+        "be ended from outside: then try a smaller per_device_train_batch_size, max_length or launch.workers",
+    )  # fmt: skip

@@ -9,6 +9,7 @@ import sys
 import threading
 from typing import Any
 
+from dtm.foundations.launch import leaving
 from dtm.foundations.launch.gang import ADDRESS
 from dtm.foundations.launch.worker import call, failure
 
@@ -37,6 +38,8 @@ def main() -> None:
     try:
         result = call(job["function"], job["arguments"], progress)
         send({"event": "done", "result": result if first else None})
+    except leaving.Left as left:  # all processes stop at the same step
+        send(failure(left))
     except BaseException as error:
         send(failure(error))
         os._exit(1)  # the others wait in a collective, and torchrun ends them
@@ -44,8 +47,10 @@ def main() -> None:
 
 
 def _leave_with(reader: Any) -> None:
-    """The worker says nothing more: its end closes when it has gone."""
-    reader.read()
+    """The worker's end closes when it has gone; all that it says before is to stop."""
+    for _ in reader:
+        if not leaving.ask():
+            break
     sys.stderr.flush()
     os._exit(1)
 

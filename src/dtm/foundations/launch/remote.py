@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from dtm.foundations.errors import WorkerError
@@ -27,11 +26,7 @@ class RemoteWorker:
     """A kept worker beside this process; its answers, and the lines that it prints, are fetched in batches."""
 
     def __init__(self, threads: int) -> None:
-        import dtm
-
         self._environment = environment(threads)
-        paths = [str(Path(dtm.__file__).parents[1]), self._environment.get("PYTHONPATH", "")]
-        self._environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
         self._answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._kept: WorkerProcess | None = None
 
@@ -42,7 +37,8 @@ class RemoteWorker:
 
     def begin(self, message: Mapping[str, Any]) -> None:
         """Hand over a job."""
-        threading.Thread(target=self._work, args=(self._worker(), dict(message)), daemon=True).start()
+        here = dict(message, log=None)  # what it prints goes to the driver, and not to a file of this machine
+        threading.Thread(target=self._work, args=(self._worker(), here), daemon=True).start()
 
     def more(self, wait: float = WAIT) -> list[dict[str, Any]]:
         """The answers since the last call, at least one unless it takes long; {"event": "log"} is what was printed."""
@@ -53,6 +49,11 @@ class RemoteWorker:
             while (left := end - time.monotonic()) > 0:
                 found.append(self._answers.get(timeout=left))
         return found
+
+    def interrupt(self) -> None:
+        """Ask the job in hand to keep its work and end."""
+        if self._kept is not None:
+            self._kept.interrupt()
 
     def stop(self) -> None:
         """See that the worker leaves."""
@@ -74,7 +75,7 @@ class RemoteWorker:
         except Died as death:
             self._hear_out(worker)
             self._kept = None
-            self._answers.put({"event": "died", "reason": str(death)})
+            self._answers.put({"event": "died", "reason": str(death), "starved": death.starved})
 
     def _hear_out(self, worker: WorkerProcess) -> None:
         """Let what it has printed go before its last answer: a crash's traceback explains it."""
@@ -97,12 +98,3 @@ def check_versions(place: Mapping[str, Any]) -> None:
         raise WorkerError(
             f"{place['host']} has {', '.join(others)}", mend="Install the same versions everywhere"
         )
-
-
-def append(log: Path | None, text: str) -> None:
-    """Add what a worker printed to the driver's log."""
-    if log is None:
-        return
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "a", encoding="utf-8") as file:
-        file.write(text)
