@@ -23,6 +23,7 @@ STEPS = [
     "pipeline",
     "study",
     "catalogue",
+    "upkeep",
     "cli",
 ]
 HEAVY = {
