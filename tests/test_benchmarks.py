@@ -79,6 +79,16 @@ def test_first_runs_tables_are_made_from_its_results():
     assert module.tables(results) in (FIRST / "README.md").read_text(encoding="utf-8")
 
 
+def test_the_page_of_results_shows_what_the_studies_found():
+    module, page = (
+        load(TESTBED / "table.py"),
+        (BENCHMARKS.parent / "docs" / "results.md").read_text(encoding="utf-8"),
+    )
+    for name in module.SUMMARY:
+        assert module.summary(module.read(name)) in page
+    assert module.regimes(module.read("map")) in page
+
+
 def test_figures_are_drawn_from_their_results():
     module = load(TESTBED / "figure.py")
     for name in module.done():

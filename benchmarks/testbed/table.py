@@ -56,6 +56,26 @@ def taxes(results: Results) -> str:
     return _markdown(head, rows)
 
 
+TRAINED = ("vanilla", "early-stopped", "checkpoint-average", "wise-ft")
+SUMMARY = {  # the arms of docs/results.md
+    "core": (*TRAINED, "uniform-soup", "greedy-soup", "sequential", "norm-matched", "dtm-random-2", "dtm-random-4",
+             "dtm-random-8", "dtm-by-source-4", "dtm-kmeans-4", "ensemble"),
+    "clean": (*TRAINED, "dtm-random-4", "dtm-by-source-4"),
+}  # fmt: skip
+
+
+def summary(results: Results) -> str:
+    """One row a chosen arm: what it takes to make, and what it gained and kept, against base and vanilla."""
+    found = {arm["name"]: arm for arm in results["arms"]}
+    head = ["arm", "seeds", "steps", "gains - base", "costs - base", "gains - vanilla", "costs - vanilla"]
+    rows = []
+    for name in SUMMARY[results["study"]]:
+        asked = [(against, group) for against in ("base", results["against"]) for group in ("gains", "costs")]
+        cells = [_difference(results, name, *one) for one in asked]
+        rows.append([name, str(len(found[name]["seeds"])), f"{found[name]['steps']:,.0f}", *cells])
+    return _markdown(head, rows)
+
+
 def curve(results: Results) -> str:
     """Score against share of vanilla's training, and how much faster its training loss fell: means over seeds."""
     head, rows = (

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dtm.foundations.errors import DataError
 from dtm.report.schema import RESULTS_SCHEMA, complete, documentation, faults, validate
 
-DOCS = Path(__file__).parents[2] / "docs" / "results.md"
+DOCS = Path(__file__).parents[2] / "docs" / "results_json.md"
 
 
 def test_the_fixture_and_the_least_results_are_valid(results):

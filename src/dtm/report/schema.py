@@ -1,7 +1,7 @@
 """What `results.json` holds: the documented JSON Schema (draft 2020-12), and a small check against it.
 
 Every field but `format` may be missing or null, so that a run that was not evaluated, or stopped early,
-still has results and a page. `docs/results.md` is `documentation()`, made from the descriptions below.
+still has results and a page. `docs/results_json.md` is `documentation()`, made from the descriptions below.
 """
 
 from __future__ import annotations

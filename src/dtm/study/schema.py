@@ -89,7 +89,7 @@ class Arm(Part):
         description="models that answer together, and so cost as many times one; null: one"
     )
     choices: list[dict[str, Any]] = Field(
-        description="what the recipe chose on dev, by seed: see docs/results.md"
+        description="what the recipe chose on dev, by seed: see docs/results_json.md"
     )
     digests: dict[str, str] = Field(description="sha256 of the model's content under each seed")
 
