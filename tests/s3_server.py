@@ -78,6 +78,7 @@ class Server:
                 command, stdout=log, stderr=log, env={"PATH": os.environ.get("PATH", "")}
             )
         self._wait()
+        _forget()
 
     def kill(self) -> None:
         if self._process is not None:
@@ -86,6 +87,7 @@ class Server:
             self._process = None
 
     def _wait(self) -> None:
+        """Until it takes a file."""
         import botocore.session
         from botocore.config import Config
 
@@ -117,3 +119,10 @@ def _free_ports(count: int) -> list[int]:
     for one in held:
         one.close()
     return ports
+
+
+def _forget() -> None:
+    """Let s3fs ask the environment again, which names another server than for the module before."""
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()

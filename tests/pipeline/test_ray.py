@@ -156,7 +156,7 @@ def test_ctrl_c_leaves_nothing_behind():
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_lets_a_job_keep_its_work(launcher, signum):
+def test_a_signal_lets_a_job_keep_its_work(signum):
     """SIGTERM as well, for which Ray sets a handler of its own."""
     seen = []
 
@@ -165,11 +165,12 @@ def test_a_signal_lets_a_job_keep_its_work(launcher, signum):
         if event.kind == "progress" and event.data["step"] == 5:
             os.kill(os.getpid(), signum)
 
-    with signals.caught(), pytest.raises(signals.Stopped):
-        launcher.map([Job("a", "jobs:heeds")], on_event=on_event)
+    with RayLauncher(Share(), workers=1) as launcher:
+        with signals.caught(), pytest.raises(signals.Stopped):
+            launcher.map([Job("a", "jobs:heeds")], on_event=on_event)
+        assert launcher.map([Job("again", "jobs:echo", {"value": 3})])[0]["value"] == 3
     steps = [data["step"] for kind, data in seen if kind == "progress"]
     assert [data["at"] for kind, data in seen if kind == "left"] == [steps[-1]]
-    assert launcher.map([Job("again", "jobs:echo", {"value": 3})])[0]["value"] == 3
 
 
 def test_no_cluster_is_told_as_such(monkeypatch):

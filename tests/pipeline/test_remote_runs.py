@@ -74,8 +74,9 @@ def content(folder):
     """sha256 of all that must be the same bytes in equal runs, and the block of results; cards quote the run file."""
     apart = {*EXEMPT, "README.md"}
     files = {
-        name: sha256(path) for name, path in walk(folder) if path.name not in apart and path.name[0] != "."
-    }
+        name: sha256(path) for name, path in walk(folder)
+        if path.name not in apart and path.name[0] != "." and not name.startswith("logs/")
+    }  # fmt: skip
     results = json.loads((folder / "results.json").read_text())
     return {**files, "results": json.dumps(results["results"], sort_keys=True)}
 

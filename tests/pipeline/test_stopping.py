@@ -81,7 +81,7 @@ def test_exit_codes_and_the_command_to_go_on(inputs, tmp_path, signum, code):
         time.sleep(0.01)
     driver.send_signal(signum)
     _, printed = driver.communicate(timeout=60)
-    assert driver.returncode == code
+    assert driver.returncode == code, printed
     assert printed.splitlines()[-1] == (
         "dtm: stopped; what was done is kept, and the same command goes on from here: dtm run run.yaml -s seed=1"
     )

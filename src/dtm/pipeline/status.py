@@ -20,10 +20,10 @@ TAIL = 16 << 10  # bytes of a job's log in which its last progress stands
 STAGES = {
     "base": ("convert_gguf", "prepare_base"),
     "data": ("load", "contamination", "render", "augment", "set_aside", "with_more", "contrast", "mix", "in_order",
-             "of_sources", "share", "draw", "score", "stages", "judge", "demonstrate"),
+             "of_sources", "share", "draw", "score", "stages", "judge", "demonstrate", "render_again"),
     "disperse": ("embedding", "embedded_sample", "features", "clusters", "losses", "hidden", "row_gradients",
                  "group_gradients", "disperse"),
-    "train": ("train", "checkpoint"),
+    "train": ("base_fisher", "train", "checkpoint"),
     "prefer": ("sample", "pair", "chosen", "prefer"),
     "merge": ("search", "update_norm", "merge"),
     "evaluate": ("evaluate", "heldout", "mean_score", "attribute"),

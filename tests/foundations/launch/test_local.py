@@ -50,6 +50,15 @@ def is_alive(pid):
         return False
 
 
+def is_free(file):
+    """Whether nobody holds a lock on it; from then on we do."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def wait_until(condition, seconds=10):
     end = time.monotonic() + seconds
     while not condition():
@@ -292,8 +301,8 @@ def test_an_error_of_on_done_is_that_jobs_failure_and_the_others_go_on(launcher)
 def test_the_jobs_lock_is_held_while_it_runs_and_no_longer(launcher, tmp_path):
     lock = tmp_path / "lock"
     assert launcher.map([job("is_locked", lock=str(lock), path=str(lock))]) == [True]
-    with open(lock) as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with open(lock) as file:  # the worker answers, and then lets it go
+        wait_until(lambda: is_free(file))
     assert launcher.map([job("is_locked", path=str(lock))]) == [False]
 
 

@@ -149,7 +149,8 @@ class Places:
         for place in places:
             place.stop()
         for slot in self._slots:
-            slot.join(GRACE)
+            if slot.ident is not None:  # `warm` may be about to start it: it will find the launcher closed
+                slot.join(GRACE)
 
     def __enter__(self) -> Any:
         return self
