@@ -41,7 +41,8 @@ def test_study_runs(name, tmp_path, monkeypatch):
     generate(checkout / "build" / "testbed", rows=400)
     tiny_model(checkout / "examples" / "base", seed=4)
     settings = ["run.base=base", "run.train.args.max_steps=2", "run.launch.threads=1", "run.evaluate.limit=2",
-                "run.dev.tasks.0.limit=2", "run.dev.tasks.1.limit=2", "seeds=[0]", "grid.seeds=[0]"]  # fmt: skip
+                "run.dev.tasks.0.limit=2", "run.dev.tasks.1.limit=2", "seeds=[0]", "grid.seeds=[0]",
+                "grid.over={train.args.learning_rate: [0.001]}"]  # fmt: skip
     results = study(checkout / "examples" / name, settings, quiet=True)
     arms = {arm["name"]: arm for arm in results["arms"]}
     assert set(arms) == {arm["name"] for arm in load(EXAMPLES / name).values["arms"]}

@@ -81,3 +81,8 @@ def test_differences_from_another_arm_are_of_the_same_runs(name):
     StudyResults.model_validate(results)
     assert MODULE.differences(results) in (RECIPES / "README.md").read_text(encoding="utf-8")
     assert results["arms"] == first["arms"]
+
+
+@pytest.mark.parametrize("name", MODULE.real_done())
+def test_tables_of_real_rows_are_made_from_their_results(name):
+    assert MODULE.real(name) in (RECIPES / "README.md").read_text(encoding="utf-8")

@@ -82,6 +82,35 @@ def groups_of(results: Results) -> list[str]:
     ]
 
 
+def real(name: str) -> str:
+    """One row a model of a run on real rows: what it took, and its scores in percent with 95 % intervals."""
+    results = json.loads((HERE / "real" / "results" / f"{name}.json").read_text(encoding="utf-8"))["results"]
+    columns: dict[tuple[str, str], None] = {}
+    cells: dict[tuple[str, str, str], str] = {}
+    for row in results["scores"]:
+        if row["metric"] != "acc_norm":
+            columns[row["task"], row["metric"]] = None
+            low, high = 100 * row["low"], 100 * row["high"]
+            cells[row["model"], row["task"], row["metric"]] = (
+                f"{100 * row['value']:.1f} [{low:.1f}, {high:.1f}]"
+            )
+    rows = [
+        [
+            one["name"],
+            str(one["steps"]),
+            f"{one['tokens']:,}",
+            *(cells.get((one["name"], *key), "") for key in columns),
+        ]
+        for one in results["models"]
+    ]
+    return _markdown(["model", "steps", "tokens", *(f"{task} ({metric})" for task, metric in columns)], rows)
+
+
+def real_done() -> list[str]:
+    """The runs on real rows whose results are here."""
+    return sorted(path.stem for path in (HERE / "real" / "results").glob("*.json"))
+
+
 def _tuned(results: Results) -> list[dict[str, Any]]:
     """The arms that have a grid of their own."""
     return [arm for arm in results["arms"] if arm["grid"] and arm["grid"]["tuned_as"] == arm["name"]]
@@ -110,3 +139,5 @@ if __name__ == "__main__":
         print(f"## {study}\n\n" + "\n".join(tables(read(study))))
     for name in AGAIN:
         print(f"## {name}\n\n{differences(read(name))}")
+    for name in real_done():
+        print(f"## real {name}\n\n{real(name)}")

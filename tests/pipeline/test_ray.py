@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -143,8 +144,11 @@ with RayLauncher(Share(), workers=1, address=sys.argv[1]) as launcher:
 
 def test_ctrl_c_leaves_nothing_behind():
     address = ray.get_runtime_context().gcs_address
+    heeds = partial(
+        signal.signal, signal.SIGINT, signal.default_int_handler
+    )  # a shell's background job does not
     driver = subprocess.Popen([sys.executable, "-c", DRIVER, address], stdout=subprocess.PIPE,
-                              stderr=subprocess.DEVNULL, text=True)  # fmt: skip
+                              stderr=subprocess.DEVNULL, text=True, preexec_fn=heeds)  # fmt: skip
     pid = int(driver.stdout.readline())
     driver.send_signal(signal.SIGINT)
     assert driver.wait(60) != 0
