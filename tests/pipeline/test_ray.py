@@ -21,7 +21,8 @@ ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
 from dtm.foundations.launch.on_ray import RayLauncher, carried  # noqa: E402
 
 JOBS = Path(__file__).parents[1] / "foundations" / "launch"
-QUIET = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+QUIET = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+         "RAY_worker_niceness": "0"}  # else 15: beside other tests it would starve  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
