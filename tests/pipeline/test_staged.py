@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from dtm.foundations.errors import DtmError
-from dtm.foundations.launch import LocalLauncher
 from dtm.foundations.types import Examples
 from dtm.pipeline import run
 from tests.pipeline.conftest import RUN, write_run
@@ -22,13 +21,7 @@ TEXT = RUN.replace("method: kmeans, k: 2, dimensions: 8, on: both", "method: ran
 
 
 @pytest.fixture(scope="module")
-def launcher():
-    with LocalLauncher(workers=1, threads=1) as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def arms(inputs, tmp_path_factory, launcher):
+def arms(inputs, tmp_path_factory, kept_launcher):
     """Run a recipe over one store; returns its results and what each training was given."""
     out = tmp_path_factory.mktemp("staged")
     more = [json.dumps({"question": f"{number}?", "answer": "n"}) for number in range(9)]
@@ -39,7 +32,7 @@ def arms(inputs, tmp_path_factory, launcher):
         path = write_run(inputs, out, TEXT)
         settings = [f"recipe={recipe}", f"output_dir={out}/run", f"store={out}/store",
                     "evaluate.models=[base, checkpoints]", *settings]  # fmt: skip
-        results = run(path, settings, quiet=True, launcher=launcher, **more)
+        results = run(path, settings, quiet=True, launcher=kept_launcher, **more)
         models = {one["name"]: one for one in results["results"]["models"]}
         trained = [one for one in results["stages"] if one["steps"]]
         return SimpleNamespace(all=results, models=models, store=Store(out / "store"), trained=trained)
@@ -232,9 +225,9 @@ def test_every_portion_of_the_second_stage_has_the_same_share(arms):
     ("{name: dual_stage_mixed, specialised: [adds], disperse: true}",
      ["dual_stage_mixed-1", "submodel-0", "submodel-1"]),
 ])  # fmt: skip
-def test_a_plan_counts_what_waits_for_the_base(inputs, tmp_path, launcher, recipe, trained):
+def test_a_plan_counts_what_waits_for_the_base(inputs, tmp_path, kept_launcher, recipe, trained):
     settings = [f"recipe={recipe}", f"output_dir={tmp_path}/run", "disperse.method=by_difficulty"]
-    plan = run(write_run(inputs, tmp_path, TEXT), settings, dry_run=True, quiet=True, launcher=launcher)
+    plan = run(write_run(inputs, tmp_path, TEXT), settings, dry_run=True, quiet=True, launcher=kept_launcher)
     planned = [row for row in plan["steps"] if row["kind"] == "train"]
     assert [row["step"] for row in planned] == trained
     assert all(row["planned"] and row["rows"] > 0 and row["steps"] > 0 for row in planned)

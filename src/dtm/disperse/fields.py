@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from dtm.foundations.errors import DataError
+from dtm.foundations.meta import look, read_meta
 from dtm.foundations.settings import is_number
 from dtm.foundations.types import Examples
-
-MISSING = object()
 
 
 def values(examples_N: Examples, field: str, *, where: str) -> list[Any]:
@@ -24,11 +22,11 @@ def values(examples_N: Examples, field: str, *, where: str) -> list[Any]:
     lacking: list[int] = []
     known: set[str] = set()
     for number, text in enumerate(examples_N.column("meta")):
-        meta = json.loads(text) if text else {}
+        meta = read_meta(text)
         known.update(_names(meta))
-        value = _look(meta, field)
+        value = look(meta, field)
         found.append(value)
-        if value is MISSING or value is None:
+        if value is None:
             lacking.append(number)
     if lacking:
         raise DataError(
@@ -60,13 +58,3 @@ def _names(meta: dict[str, Any], above: str = "") -> Iterator[str]:
             yield from _names(value, f"{above}{name}.")
         else:
             yield f"{above}{name}"
-
-
-def _look(meta: Any, field: str) -> Any:
-    if field in meta:
-        return meta[field]
-    for part in field.split("."):
-        if not isinstance(meta, dict) or part not in meta:
-            return MISSING
-        meta = meta[part]
-    return meta

@@ -25,18 +25,12 @@ def received() -> int:
 @contextmanager
 def caught() -> Iterator[None]:
     """Catch both signals meanwhile, if this is the main thread; others leave that to their caller."""
-    if threading.current_thread() is not threading.main_thread():
+    with kept():
+        if threading.current_thread() is threading.main_thread():
+            _received.clear()
+            for number in CAUGHT:
+                signal.signal(number, _handle)
         yield
-        return
-    before = {number: signal.getsignal(number) for number in CAUGHT}
-    _received.clear()
-    for number in CAUGHT:
-        signal.signal(number, _handle)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
 
+from dtm.foundations.meta import look, read_meta
 from dtm.foundations.registry import registry
 from dtm.foundations.settings import is_number
 from dtm.foundations.types import Examples
@@ -18,7 +18,7 @@ def field(examples_N: Examples, *, field: str) -> np.ndarray:
 
     A number that is written as text, such as "4.5", is one too.
     """
-    found = [_look(json.loads(text) if text else {}, field) for text in examples_N.column("meta")]
+    found = [look(read_meta(text), field) for text in examples_N.column("meta")]
     return np.array([_number(value) for value in found], np.float64)
 
 
@@ -30,13 +30,3 @@ def _number(value: Any) -> float:
     except ValueError:
         return np.nan
     return number if np.isfinite(number) else np.nan
-
-
-def _look(meta: Any, name: str) -> Any:
-    if isinstance(meta, dict) and name in meta:
-        return meta[name]
-    for part in name.split("."):
-        if not isinstance(meta, dict) or part not in meta:
-            return None
-        meta = meta[part]
-    return meta

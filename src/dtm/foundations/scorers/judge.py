@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dtm.foundations.llm import Request
 from dtm.foundations.registry import registry
+from dtm.foundations.scorers.asked import requests_of
 from dtm.foundations.settings import Fraction
-from dtm.foundations.signals.text import texts
 from dtm.foundations.types import Examples
 
 VERSION = 1  # of the prompt: part of the step's key
@@ -48,15 +48,7 @@ class Difficulty(BaseModel):
 
 def requests(examples_N: Examples) -> list[Request]:
     """One a row, in order; rules answer their task `difficulty`."""
-    sides = zip(texts(examples_N, "instruction"), texts(examples_N, "response"), strict=True)
-    return [
-        Request(
-            [{"role": "user", "content": PROMPT.format(instruction=instruction, response=response)}],
-            schema=Difficulty, max_tokens=64, task="difficulty",
-            inputs={"instruction": instruction, "response": response},
-        )
-        for instruction, response in sides
-    ]  # fmt: skip
+    return requests_of(examples_N, PROMPT, Difficulty, "difficulty")
 
 
 @registry("scorer").register("judge", paper="arXiv:2406.04371", needs=("judge",))

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dtm.foundations.llm import Request
 from dtm.foundations.registry import registry
-from dtm.foundations.signals.text import texts
+from dtm.foundations.scorers.asked import requests_of
 from dtm.foundations.types import Examples
 
 VERSION = 1  # of the prompt: part of the step's key
@@ -49,15 +49,7 @@ class Rating(BaseModel):
 
 def requests(examples_N: Examples) -> list[Request]:
     """One a row, in order; rules answer their task `rating`."""
-    sides = zip(texts(examples_N, "instruction"), texts(examples_N, "response"), strict=True)
-    return [
-        Request(
-            [{"role": "user", "content": PROMPT.format(instruction=instruction, response=response)}],
-            schema=Rating, max_tokens=64, task="rating",
-            inputs={"instruction": instruction, "response": response},
-        )
-        for instruction, response in sides
-    ]  # fmt: skip
+    return requests_of(examples_N, PROMPT, Rating, "rating")
 
 
 @registry("scorer").register("rating", paper="arXiv:2312.15685", needs=("rating",))
