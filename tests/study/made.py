@@ -44,6 +44,7 @@ def made(
     items: int = 200,
     arms: int = len(ARMS),
     curve: bool = True,
+    curves: tuple[str, ...] = (),
     named: bool = True,
     tasks: int = len(TASKS),
     resamples: int = 500,
@@ -58,6 +59,7 @@ def made(
         "arms": [_arm(name) for name in names],
         "gains": [task for task, kind in kinds.items() if kind == "gain"] if named else [],
         "costs": [task for task, kind in kinds.items() if kind == "cost"] if named else [],
+        "curves": list(curves),
         "output_dir": "studies/made-up",
     })  # fmt: skip
     studied = Arms(file)
@@ -78,7 +80,7 @@ def made(
     for name in names:
         recipe, gain, keep, tokens = ARMS[name]
         for trial in studied.final_trials(studied.by_name[name], {}):
-            shares = SHARES if curve and name == "vanilla" else ()
+            shares = SHARES if curve and name in ("vanilla", *curves) else ()
             for share in shares:
                 answer(Cell(name, trial.seed, share), _level(gain, keep, share))
             answer(Cell(name, trial.seed), _level(gain, keep, 1.0))

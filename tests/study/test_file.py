@@ -93,6 +93,7 @@ def test_a_run_section_may_stand_in_a_file_of_its_own(tmp_path):
         ("seeds: [0], grid: dtm", "seeds: [3]", "tiny.yaml:19: arms.2.seeds: seed 3 is none of the study's"),
         ("grid: dtm", "grid: dmt", "there is no other arm 'dmt'. Did you mean 'dtm'?"),
         ("costs:", "against: vanila\ncosts:", "tiny.yaml:21: against: there is no arm 'vanila'"),
+        ("costs:", "curves: [vanilla, dmt]\ncosts:", "tiny.yaml:21: curves.1: there is no arm 'dmt'"),
     ],
 )  # fmt: skip
 def test_mistakes_of_the_study_file_are_told_with_their_line(tmp_path, before, after, said):

@@ -96,6 +96,21 @@ def test_the_curve_has_a_band_and_the_arms_beside_it(results):
     assert first["best"]["text"] == f"{100 * max(means):.1f} at {100 * shares[means.index(max(means))]:.0f} %"
 
 
+def test_other_trainings_are_lines_beside_the_curve_with_losses_of_their_own():
+    several = made(arms=4, items=40, resamples=20, curves=("dtm-kmeans-4",))
+    assert [found["arm"] for found in several["curves"]] == ["dtm-kmeans-4"]
+    figure = figures.tax_curve(several)
+    colour = next(arm["colour"] for arm in figures.arms(several) if arm["name"] == "dtm-kmeans-4")
+    assert [(line["name"], line["colour"]) for line in figure["panels"][0]["others"]] == [("dtm-kmeans-4", colour)]
+    assert figure["panels"][0]["others"][0]["d"].count("L") == figure["points"] + 1
+    drawn = figures.losses(several)
+    assert [one["arm"] for one in drawn] == ["vanilla", "dtm-kmeans-4"]
+    assert len(drawn[1]["rows"]) == len(drawn[0]["rows"]) == figure["points"] + 1
+    text = page(several)
+    assert text.count("path class=\"other\"") == len(figure["panels"])
+    assert "Loss of dtm-kmeans-4" in text
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed to open the page in")
 @pytest.mark.parametrize("width", [1280, 500])
 def test_it_opens_without_an_error_and_fits(results, tmp_path, width):

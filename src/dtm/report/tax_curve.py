@@ -28,18 +28,22 @@ def panel(
     share: bool = True,
     marks: Sequence[dict[str, Any]] = (),
     bounds: Sequence[Bounds] = (),
+    others: Sequence[tuple[str, str, Sequence[Sequence[Point]]]] = (),
     more: str = "",
 ) -> dict[str, Any]:
     """One panel: the mean line over `runs` (a run a seed), a band, the best point of the mean, and `marks`.
 
     The band holds all runs; of a single one it is `bounds`, the intervals of its points. Marks stand beside the
-    curve: {name, colour, role, value, low, high, number}. `share`: scores are in percent.
+    curve: {name, colour, role, value, low, high, number}. `others` are further trainings, drawn as their mean line:
+    (name, colour, runs). `share`: scores are in percent.
     """
     columns = _columns(runs)
-    middle = [(_mean([x for x, _ in points]), _mean([y for _, y in points])) for points in columns]
+    middle = _middle(columns)
+    lines = [(name, colour, _middle(_columns(theirs))) for name, colour, theirs in others]
     band = bounds if len(runs) == 1 else _reach(columns)
     ends = [end for mark in marks for end in (mark["value"], mark["low"], mark["high"])]
     ends += [end for _, *both in band for end in both]
+    ends += [value for *_, points in lines for _, value in points]
     y = _upwards([*(value for run in runs for _, value in run), *ends], share)
     x = Axis(0.0, 1.0, [0.0, 0.5, 1.0])
     known = [point for point in middle if point[1] is not None]
@@ -49,6 +53,7 @@ def panel(
         "more": more,
         "band": _band(band, x, y),
         "line": path(middle, x, y),
+        "others": [{"name": name, "colour": colour, "d": path(points, x, y)} for name, colour, points in lines],
         "dots": [_dot(point, x, y, share) for point in known],
         "best": None if best is None else _dot(best, x, y, share),
         "marks": [_mark(mark, y, share) for mark in marks],
@@ -122,6 +127,11 @@ def _columns(runs: Sequence[Sequence[Point]]) -> list[list[Point]]:
     """The points of all runs at one place of the training; runs that kept fewer points end earlier."""
     longest = max((len(run) for run in runs), default=0)
     return [[run[place] for run in runs if place < len(run)] for place in range(longest)]
+
+
+def _middle(columns: Sequence[Sequence[Point]]) -> list[tuple[float | None, float | None]]:
+    """The mean point of all runs at each place."""
+    return [(_mean([x for x, _ in points]), _mean([y for _, y in points])) for points in columns]
 
 
 def _reach(columns: Sequence[Sequence[Point]]) -> list[Bounds]:

@@ -179,7 +179,7 @@ class Arms:
         models = ["base", "baselines", "merged"]
         if trial.tuning:
             return {**given, "tasks": [], "models": models[1:], "heldout": False, "dev": True}
-        curve = trial.arm.name == self.file.against and checkpoints_of(values) > 0
+        curve = trial.arm.name in self.file.curves and checkpoints_of(values) > 0
         return {**given, "models": [*models, *(["checkpoints"] if curve else [])], "dev": curve}
 
 

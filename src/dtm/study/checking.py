@@ -5,7 +5,7 @@ from __future__ import annotations
 from dtm.foundations.errors import ConfigError, DtmError, MethodError, several
 from dtm.pipeline.checks import Checked
 from dtm.pipeline.checks import check as check_run
-from dtm.study.arms import Arms, Point, Trial
+from dtm.study.arms import ArmFile, Arms, Point, Trial, checkpoints_of
 from dtm.study.file import Arm
 
 
@@ -20,7 +20,8 @@ def check(arms: Arms) -> Checked:
     for arm in arms.by_name.values():
         for trial in _trials(arms, arm):
             try:
-                checked = check_run(arms.run_file(trial))
+                checked = check_run(file := arms.run_file(trial))
+                _check_curve(arms, arm, file)
                 if checked.config.on_failure == "drop":
                     raise ConfigError(
                         f"the arm {arm.name} would drop a sub-model that fails, and be compared as if it were whole",
@@ -34,6 +35,17 @@ def check(arms: Arms) -> Checked:
     if found:
         raise several(list(found.values()))
     return checked  # type: ignore[return-value]
+
+
+def _check_curve(arms: Arms, arm: Arm, file: ArmFile) -> None:
+    """An arm that `curves` names keeps checkpoints."""
+    asked = arms.file.config.curves
+    if arm.name in asked and not checkpoints_of(file.document.values):
+        raise ConfigError(
+            f"the arm {arm.name} keeps no checkpoints, so that it has no curve",
+            where=arms.file.document.where(f"curves.{asked.index(arm.name)}"),
+            mend="Give its recipe some: recipe: {name: vanilla_sft, checkpoints: 8}",
+        )
 
 
 def _trials(arms: Arms, arm: Arm) -> list[Trial]:

@@ -42,14 +42,19 @@ def tax_curve(results: Results) -> dict[str, Any] | None:
     singles = [name for name in there if name not in wanted]
     drawn = [_panel(results, group) for group in wanted + (singles if len(singles) > 1 or not wanted else [])]
     return {"panels": drawn, "first": len(wanted) or len(drawn), "arm": found["arm"], "seeds": len(found["runs"]),
-            "points": max(len(run["points"]) for run in found["runs"]) - 1}  # fmt: skip
+            "points": max(len(run["points"]) for run in found["runs"]) - 1, "others": _others(results)}  # fmt: skip
+
+
+def _others(results: Results) -> list[dict[str, Any]]:
+    """The arms, as `arms` tells them, whose trainings have a curve beside that of `against`."""
+    named = [found["arm"] for found in results["curves"]]
+    return [known for known in arms(results) if known["name"] in named]
 
 
 def _panel(results: Results, group: str) -> dict[str, Any]:
-    runs = [
-        [(point["share"], point["scores"].get(group)) for point in run["points"]]
-        for run in results["curve"]["runs"]
-    ]
+    runs = _along(results["curve"], group)
+    there = {found["arm"]: _along(found, group) for found in results["curves"]}
+    others = [(known["name"], known["colour"], there[known["name"]]) for known in _others(results)]
     marks = []
     for known, arm in zip(arms(results), results["arms"], strict=True):
         row = score_of(arm["scores"], group)
@@ -58,14 +63,24 @@ def _panel(results: Results, group: str) -> dict[str, Any]:
     tasks = (
         [task for task in results.get(group, ()) if isinstance(task, str)] if group in (GAINS, COSTS) else []
     )
-    return panel(TITLES.get(group, group), runs, marks=marks, more=", ".join(tasks))
+    return panel(TITLES.get(group, group), runs, marks=marks, others=others, more=", ".join(tasks))
 
 
-def losses(results: Results) -> dict[str, Any] | None:
+def _along(found: Mapping[str, Any], group: str) -> list[list[tuple[float, float | None]]]:
+    """(share, score) along every run of a curve."""
+    return [
+        [(point["share"], point["scores"].get(group)) for point in run["points"]] for run in found["runs"]
+    ]
+
+
+def losses(results: Results) -> list[dict[str, Any]]:
+    """A figure a curve, where losses were kept: that of `against` first."""
+    curves = [found for found in (results["curve"], *results["curves"]) if found is not None]
+    return [figure for found in curves if (figure := _losses(found)) is not None]
+
+
+def _losses(found: Mapping[str, Any]) -> dict[str, Any] | None:
     """Training and held-out loss along the training, and the ratio of their drops; means over seeds."""
-    found = results["curve"]
-    if found is None:
-        return None
     rows = []
     for points in zip(*(run["points"] for run in found["runs"]), strict=False):
         row = {name: mean_of([point[name] for point in points])
@@ -76,6 +91,7 @@ def losses(results: Results) -> dict[str, Any] | None:
         return None
     x, y = Axis(0.0, 1.0, [0.0, 0.5, 1.0]), axis(values, wanted=4)
     return {
+        "arm": found["arm"],
         "lines": [{"name": name, "colour": colour, "d": path([(row["share"], row[key]) for row in rows], x, y)}
                   for name, key, colour in (("training", "training_loss", "var(--sub0)"),
                                             ("held-out", "heldout_loss", "var(--sub2)"))],

@@ -54,7 +54,9 @@ class Arm(Section):
 
 
 class StudyConfig(Section):
-    """A whole study file. `gains` and `costs` name the tasks that tuning teaches and those it may harm."""
+    """A whole study file. `gains` and `costs` name the tasks that tuning teaches and those it may harm; `curves`
+    the arms, beside `against`, whose checkpoints are evaluated.
+    """
 
     study: str
     run: dict[str, Any]
@@ -64,6 +66,7 @@ class StudyConfig(Section):
     against: str | None = None
     gains: list[str] = []
     costs: list[str] = []
+    curves: list[str] = []
     output_dir: str
 
 
@@ -100,6 +103,11 @@ class StudyFile:
             return self.config.against
         vanilla = [arm.name for arm in self.config.arms if recipe_of(arm.overrides) == "vanilla_sft"]
         return (vanilla or [self.config.arms[0].name])[0]
+
+    @property
+    def curves(self) -> list[str]:
+        """The arms whose checkpoints are evaluated, where they keep any: `against` first."""
+        return list(dict.fromkeys([self.against, *self.config.curves]))
 
     def seeds_of(self, arm: Arm) -> list[int]:
         return arm.seeds or self.config.seeds
@@ -158,6 +166,9 @@ def _check(file: StudyFile) -> None:
             errors.append(ConfigError("seeds are whole numbers from 0, each said once", where=where(key)))
     if config.against and config.against not in names:
         errors.append(unknown("arm", config.against, names, where=where("against")))
+    for index, name in enumerate(config.curves):
+        if name not in names:
+            errors.append(unknown("arm", name, names, where=where(f"curves.{index}")))
     if errors:
         raise several(errors)
 

@@ -71,6 +71,8 @@ def assemble(
         ],
         "references": [_reference(one, comparer) for one in points],
         "curve": curve(by_arm[against], items, comparer.groups),
+        "curves": [found for name in arms.file.curves if name != against
+                   and (found := curve(by_arm[name], items, comparer.groups))],
         "comparisons": comparisons,
         "tax": _tax(comparisons, against),
         "flips": flips(contenders, items, answers),
