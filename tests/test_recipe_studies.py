@@ -79,7 +79,9 @@ def test_tables_are_made_from_their_results(name):
 def test_differences_from_another_arm_are_of_the_same_runs(name):
     results, first = MODULE.read(name), MODULE.read(MODULE.AGAIN[name])
     StudyResults.model_validate(results)
-    assert MODULE.differences(results) in (RECIPES / "README.md").read_text(encoding="utf-8")
+    assert MODULE.differences(results, results["against"]) in (RECIPES / "README.md").read_text(
+        encoding="utf-8"
+    )
     assert results["arms"] == first["arms"]
 
 

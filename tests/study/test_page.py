@@ -101,13 +101,15 @@ def test_other_trainings_are_lines_beside_the_curve_with_losses_of_their_own():
     assert [found["arm"] for found in several["curves"]] == ["dtm-kmeans-4"]
     figure = figures.tax_curve(several)
     colour = next(arm["colour"] for arm in figures.arms(several) if arm["name"] == "dtm-kmeans-4")
-    assert [(line["name"], line["colour"]) for line in figure["panels"][0]["others"]] == [("dtm-kmeans-4", colour)]
+    assert [(line["name"], line["colour"]) for line in figure["panels"][0]["others"]] == [
+        ("dtm-kmeans-4", colour)
+    ]
     assert figure["panels"][0]["others"][0]["d"].count("L") == figure["points"] + 1
     drawn = figures.losses(several)
     assert [one["arm"] for one in drawn] == ["vanilla", "dtm-kmeans-4"]
     assert len(drawn[1]["rows"]) == len(drawn[0]["rows"]) == figure["points"] + 1
     text = page(several)
-    assert text.count("path class=\"other\"") == len(figure["panels"])
+    assert text.count('path class="other"') == len(figure["panels"])
     assert "Loss of dtm-kmeans-4" in text
 
 

@@ -110,12 +110,14 @@ def test_a_second_study_does_no_work_and_writes_the_same(undisturbed, inputs):
 
 
 def test_the_page_can_be_drawn_again(undisturbed):
-    page = undisturbed / "study" / "report.html"
-    before = page.read_bytes()
-    page.unlink()
+    drawn = [undisturbed / "study" / name for name in ("report.html", "tables.md")]
+    before = [path.read_bytes() for path in drawn]
+    for path in drawn:
+        path.unlink()
     done = dtm("report", undisturbed / "study", folder=undisturbed)
     assert done.returncode == 0, done.stderr
-    assert page.read_bytes() == before
+    assert [path.read_bytes() for path in drawn] == before
+    assert "dev, by learning_rate" in before[1].decode()
 
 
 def test_a_killed_study_goes_on_to_the_same_result(undisturbed, inputs, tmp_path):

@@ -53,7 +53,9 @@ def panel(
         "more": more,
         "band": _band(band, x, y),
         "line": path(middle, x, y),
-        "others": [{"name": name, "colour": colour, "d": path(points, x, y)} for name, colour, points in lines],
+        "others": [
+            {"name": name, "colour": colour, "d": path(points, x, y)} for name, colour, points in lines
+        ],
         "dots": [_dot(point, x, y, share) for point in known],
         "best": None if best is None else _dot(best, x, y, share),
         "marks": [_mark(mark, y, share) for mark in marks],

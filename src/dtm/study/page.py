@@ -13,6 +13,7 @@ from dtm.report.html import environment, style
 from dtm.study import figures
 from dtm.study.comparing import ALPHA
 from dtm.study.items import BASE
+from dtm.study.markdown import tables
 from dtm.study.pareto import pareto
 from dtm.study.schema import validated
 from dtm.study.splits import matrix
@@ -25,13 +26,14 @@ HERE = Path(__file__).parent
 
 
 def render(results: Mapping[str, Any], folder: Path) -> Path:
-    """Write `report.html` for the content of a study.json into `folder`, atomically, and return its path.
+    """Write `report.html` and `tables.md` for the content of a study.json into `folder`; returns the page's path.
 
     Raises DataError where `results` are no study's. All texts are escaped, and the page's
     Content-Security-Policy lets nothing load and no script run.
     """
     path = Path(folder) / "report.html"
     write_text(path, page(results))
+    write_text(path.with_name("tables.md"), tables(validated(results)))
     return path
 
 

@@ -247,7 +247,9 @@ class StudyResults(Part):
     curve: Curve | None = Field(
         description="score and loss along the training of `against`; null without checkpoints"
     )
-    curves: list[Curve] = Field(default=[], description="the same of the other arms that the file's `curves` names")
+    curves: list[Curve] = Field(
+        default=[], description="the same of the other arms that the file's `curves` names"
+    )
     comparisons: list[Comparison] = Field(description="one row an arm, reference and group")
     tax: list[Tax] = Field(description="what arms lost on the costs, against the base and against the peak")
     flips: list[Flips] = Field(description="which items flipped between base and arm")
