@@ -56,6 +56,16 @@ def test_a_curve_is_the_mean_over_seeds(results):
     )
 
 
+def test_losses_on_kept_rows_stand_beside_the_bases(results):
+    found = cells(markdown.losses(results))
+    assert list(found) == [arm["name"] for arm in results["arms"]]
+    for row in results["heldout"]:
+        assert row["loss"] == pytest.approx(sum(row["by_seed"].values()) / 5)
+        own, change = found[row["arm"]][row["source"]].rstrip(")").split(" (")
+        assert float(own) == pytest.approx(row["loss"], abs=0.0051)
+        assert float(change) == pytest.approx(row["loss"] - row["base"], abs=0.0051)
+
+
 def test_metrics_that_are_no_shares_stay_as_they_are(results):
     group = results["benchmarks"][0]["group"]
     other = {
@@ -69,8 +79,8 @@ def test_metrics_that_are_no_shares_stay_as_they_are(results):
 
 def test_the_file_has_all_of_them(results):
     text = markdown.tables(results)
-    for part in (markdown.scores(results), markdown.curve(results["curve"]), markdown.curve(results["curves"][0]),
-                 *(markdown.differences(results, one) for one in ("vanilla", "base", "peak"))):  # fmt: skip
+    parts = [markdown.scores(results), markdown.curve(results["curve"]), markdown.losses(results)]
+    for part in (*parts, *(markdown.differences(results, one) for one in ("vanilla", "base", "peak"))):
         assert part.rstrip() in text
     assert all(line in text for line in results["statement"])
     assert "Tuned on dev" not in text

@@ -103,6 +103,19 @@ def _losses(found: Mapping[str, Any]) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
+def kept_rows(results: Results) -> dict[str, Any] | None:
+    """The loss of every arm on rows kept from training, a column a source, with its distance from the base's."""
+    if not results["heldout"]:
+        return None
+    sources = list(dict.fromkeys(row["source"] for row in results["heldout"]))
+    found = {(row["arm"], row["source"]): {"loss": loss(row["loss"]), "change": f"{row['loss'] - row['base']:+.3f}"}
+             for row in results["heldout"]}  # fmt: skip
+    rows = [
+        {**arm, "cells": [found.get((arm["name"], source)) for source in sources]} for arm in arms(results)
+    ]
+    return {"sources": sources, "rows": rows}
+
+
 def forest(results: Results, group: str | None = None) -> dict[str, Any] | None:
     """Differences of every arm, a column a reference, each on its scale around 0; of the whole, or of that group."""
     group = group or summary(results)

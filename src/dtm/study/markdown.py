@@ -20,7 +20,7 @@ LEGEND = (
 
 
 def tables(results: Results) -> str:
-    """The content of `tables.md`: what is shown in words, scores, differences, dev scores of the grid, curves."""
+    """The content of `tables.md`: what is shown in words, scores, differences, the grid, curves, losses."""
     parts = [
         f"# {results['study']}",
         "\n".join(f"- {line}" for line in results["statement"]),
@@ -35,6 +35,8 @@ def tables(results: Results) -> str:
     for one in (results["curve"], *results["curves"]):
         if one is not None:
             parts += [f"## Along the training of {one['arm']}", curve(one)]
+    if results["heldout"]:
+        parts += ["## Loss on rows kept from training", losses(results)]
     return "\n\n".join(part.rstrip() for part in parts if part) + "\n"
 
 
@@ -105,6 +107,18 @@ def curve(found: Mapping[str, Any]) -> str:
         ]
         rows.append(row)
     return table(["share", *shown, "dev", "training loss", "held-out loss", "drop ratio"], rows)
+
+
+def losses(results: Results) -> str:
+    """One row an arm, a column a source: nats a token on rows kept from training (minus the base's)."""
+    sources = list(dict.fromkeys(row["source"] for row in results["heldout"]))
+    found = {(row["arm"], row["source"]): f"{row['loss']:.3f} ({row['loss'] - row['base']:+.3f})"
+             for row in results["heldout"]}  # fmt: skip
+    rows = [
+        [arm["name"], *(found.get((arm["name"], source), "") for source in sources)]
+        for arm in results["arms"]
+    ]
+    return table(["nats a token", *sources], rows)
 
 
 def tuned(results: Results) -> list[dict[str, Any]]:

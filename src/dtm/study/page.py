@@ -49,6 +49,7 @@ def page(results: Mapping[str, Any]) -> str:
         table=table(results),
         curve=figures.tax_curve(results),
         losses=figures.losses(results),
+        kept=figures.kept_rows(results),
         forests=[found for group in (None, *groups) if (found := figures.forest(results, group)) is not None],
         pareto=pareto(results),
         arms=figures.arms(results),

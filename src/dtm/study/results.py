@@ -18,6 +18,7 @@ from dtm.study.comparing import COSTS, MEAN, Comparer, Group, corrected, group_m
 from dtm.study.curve import curve
 from dtm.study.file import Arm, recipe_of
 from dtm.study.flips import flips
+from dtm.study.heldout import heldout
 from dtm.study.items import BASE, Items
 from dtm.study.references import Contender
 from dtm.study.running import Outcome, Tuned, dev_score, subject
@@ -76,6 +77,7 @@ def assemble(
         "comparisons": comparisons,
         "tax": _tax(comparisons, against),
         "flips": flips(contenders, items, answers),
+        "heldout": heldout(outcomes),
         "splits": splits(outcomes),
         "versions": versions(),
         "commit": commit(arms.file.root),

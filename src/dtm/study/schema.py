@@ -222,6 +222,14 @@ class Splits(Part):
     pairs: list[SplitPair] = Field(description="one row for each two of them")
 
 
+class Heldout(Part):
+    arm: str = Field(description="name of the arm")
+    source: str = Field(description="source of the rows, or `all`")
+    loss: float = Field(description="nats a response token, mean over seeds")
+    base: float = Field(description="the base's loss on the same rows")
+    by_seed: dict[str, float] = Field(description="the loss under each seed, whose rows are its own")
+
+
 class Timing(Part):
     seconds: dict[str, float] = Field(
         description="seconds of an arm's steps when they were done, shared ones included"
@@ -253,6 +261,9 @@ class StudyResults(Part):
     comparisons: list[Comparison] = Field(description="one row an arm, reference and group")
     tax: list[Tax] = Field(description="what arms lost on the costs, against the base and against the peak")
     flips: list[Flips] = Field(description="which items flipped between base and arm")
+    heldout: list[Heldout] = Field(
+        default=[], description="one row an arm and source: loss on rows kept from training"
+    )
     splits: Splits | None = Field(
         default=None, description="how far the arms' splits agree; null where fewer than two differ"
     )
