@@ -97,7 +97,8 @@ def test_dev_and_test_share_no_item(checkout):
 @pytest.mark.slow
 def test_one_command_runs_the_study_and_prints_its_tables(checkout):
     settings = [f"run.base={checkout / 'base'}", "run.train.args.max_steps=2", "run.evaluate.limit=2", "seeds=[0]",
-                "run.launch.workers=1", "arms=[{name: vanilla, recipe: vanilla_sft}, {name: dtm-random-4}]"]  # fmt: skip
+                "run.launch.workers=1",
+                "arms=[{name: vanilla, recipe: vanilla_sft}, {name: dtm-random-4}]"]  # fmt: skip
     settings += [f"run.data.{n}.fraction=1.0" for n in range(len(INSTRUCTIONS))]
     command = [sys.executable, "benchmarks/real/run.py", "small"]
     done = subprocess.run(
