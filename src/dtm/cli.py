@@ -223,26 +223,33 @@ def report(
 
 @app.command()
 def status(
-    run_folder: Annotated[str, typer.Argument(help="A run's output_dir, a path or URL.", metavar="RUN")],
-    watch: Annotated[bool, typer.Option("--watch", help="Again and again, until the run ends.")] = False,
+    run_folder: Annotated[
+        str, typer.Argument(help="The output_dir of a run or study, a path or URL.", metavar="RUN")
+    ],
+    watch: Annotated[bool, typer.Option("--watch", help="Again and again, until it ends.")] = False,
     as_json: Json = False,
 ) -> None:
-    """What a run has done and does: stages, sub-models, speed, time left. Exit code 1: it failed, or was stopped."""
+    """What a run has done and does: stages, sub-models, speed, time left; of a study, its runs.
+
+    Exit code 1: it failed, or was stopped.
+    """
     from rich.console import Console
 
     from dtm.pipeline import watching
-    from dtm.pipeline.status import ok, status_of
+    from dtm.pipeline.status import ok
+    from dtm.study.status import STUDY, is_study
 
     console = Console(highlight=False)
     try:
+        kind = STUDY if is_study(run_folder) else watching.RUN
         if watch:
-            found = (watching.lines if as_json else watching.watch)(run_folder, console)
+            found = (watching.lines if as_json else watching.watch)(run_folder, console, kind)
         else:
-            found = status_of(run_folder)
+            found = kind.look(run_folder)
             if as_json:
                 typer.echo(json.dumps(found, indent=2))
             else:
-                console.print(watching.view(found))
+                console.print(kind.view(found))
     except KeyboardInterrupt:
         os._exit(
             INTERRUPTED

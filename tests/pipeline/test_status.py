@@ -239,7 +239,7 @@ def test_the_schema_in_the_docs_names_every_key(training):
 @pytest.mark.parametrize("terminal", [True, False])
 def test_watching_draws_until_the_run_ends(run, monkeypatch, terminal):
     looks = watching.looks
-    monkeypatch.setattr(watching, "looks", lambda folder: looks(folder, 0.01))
+    monkeypatch.setattr(watching, "looks", lambda folder, kind: looks(folder, 0.01, kind))
     journal = Journal(run.path)
     journal.begin(command="dtm run", until="train", workers=1)
     drawn = threading.Event()

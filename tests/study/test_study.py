@@ -1,14 +1,28 @@
-"""A study as a whole: what it writes, that arms share what they share, that kills and failures do no harm."""
+"""A study as a whole: what it writes, what arms share, that kills and failures do no harm, and its status."""
 
 from __future__ import annotations
 
+import fcntl
+import io
 import json
 import shutil
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from rich.console import Console
+from typer.testing import CliRunner
 
+from dtm.cli import app
+from dtm.foundations.errors import MissingInput
+from dtm.pipeline import watching
+from dtm.pipeline.journal import LOCK
+from dtm.study import status
+from dtm.study.status import STUDY as WATCHED
+from dtm.study.status import is_study, status_of_study, view
 from tests.study.conftest import STUDY, dtm, write_study
+
+LATER = datetime.now(UTC) + timedelta(days=1)
 
 
 def study_of(out):
@@ -167,3 +181,93 @@ def test_only_one_arm_runs_and_the_others_keep_what_they_had(undisturbed, inputs
     wrong = dtm("study", path, "--only", "dmt")
     assert wrong.returncode == 2
     assert "Did you mean 'dtm'?" in wrong.stderr
+
+
+@pytest.fixture
+def folder(undisturbed, tmp_path):
+    shutil.copytree(undisturbed / "study", tmp_path / "study", symlinks=True)
+    return tmp_path / "study"
+
+
+def forget(folder, *names):
+    for name in names:
+        (folder / name).unlink()
+
+
+def states_of(found):
+    return {arm["name"]: arm["seeds"] for arm in found["arms"]}
+
+
+def test_a_whole_study_is_finished(undisturbed):
+    assert is_study(undisturbed / "study")
+    assert not is_study(undisturbed / "study" / "runs" / "dtm" / "seed-0")
+    found = status_of_study(undisturbed / "study", now=LATER)
+    assert (found["state"], found["runs"]["all"], found["runs"]["finished"]) == ("finished", 11, 11)
+    assert [set(states.values()) for states in states_of(found).values()] == [{"finished"}] * 4
+    assert {arm["name"]: arm["tuning"] for arm in found["arms"]} == {
+        "vanilla": {"all": 2, "finished": 2}, "dtm": {"all": 2, "finished": 2}, "dtm-clusters": None, "early": None,
+    }  # fmt: skip
+    assert (found["seconds_left"], found["current"]) == (None, None)
+
+
+def test_what_was_not_done_waits_and_the_study_was_stopped(folder):
+    shutil.rmtree(folder / "runs" / "early" / "seed-1")
+    forget(folder, "study.json", "runs/early/seed-0/results.json")
+    found = status_of_study(folder, now=LATER)
+    assert found["state"] == "stopped"
+    assert states_of(found)["early"] == {
+        "0": "finished",
+        "1": "waiting",
+    }  # its log says that it came to its end
+    assert "stopped: 10 of 11 runs done" in WATCHED.sentence(found)
+
+
+def test_between_two_runs_a_study_works(folder):
+    shutil.rmtree(folder / "runs" / "early" / "seed-1")
+    forget(folder, "study.json")
+    last = datetime.fromisoformat(status_of_study(folder, now=LATER)["updated"])
+    assert status_of_study(folder, now=last + timedelta(seconds=5))["state"] == "running"
+    assert status_of_study(folder, now=last + timedelta(seconds=2 * status.BETWEEN))["state"] == "stopped"
+
+
+def test_the_run_that_works_is_shown_with_about_how_long_the_rest_takes(folder):
+    run = folder / "runs" / "early" / "seed-1"
+    forget(folder, "study.json", "runs/early/seed-1/results.json")
+    events = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    kept = [line for line in events if line["event"] != "end" or line["step"]]
+    (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
+    with open(run / LOCK, "a+b") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = status_of_study(folder)
+    assert (found["state"], states_of(found)["early"]["1"]) == ("running", "running")
+    assert found["current"]["folder"].endswith("runs/early/seed-1")
+    assert found["seconds_left"] >= 0
+    out = Console(file=io.StringIO(), width=120)
+    out.print(view(found))
+    text = out.file.getvalue()
+    assert "running: 10 of 11 runs done" in text
+    assert "runs/early/seed-1" in text
+
+
+def test_a_run_that_failed_is_told_and_the_exit_code_is_one(folder):
+    forget(folder, "runs/dtm/seed-1/results.json")
+    (folder / "runs" / "dtm" / "seed-1" / "failure.txt").write_text("no luck")
+    done = CliRunner().invoke(app, ["status", str(folder), "--json"])
+    found = json.loads(done.stdout)
+    assert (done.exit_code, found["kind"], found["runs"]["failed"]) == (1, "study", 1)
+    shown = CliRunner().invoke(app, ["status", str(folder)])
+    assert "10 of 11 runs done, 1 failed" in shown.stdout
+
+
+def test_watching_in_a_file_tells_a_line_a_run(folder):
+    out = Console(file=io.StringIO(), width=120)
+    watching.watch(folder, out, WATCHED)
+    lines = out.file.getvalue().splitlines()
+    assert "finished dtm, seed 1" in lines
+    assert lines[-1] == "finished: 11 of 11 runs done"
+
+
+def test_where_no_study_was_there_is_a_message(tmp_path):
+    assert not is_study(tmp_path)
+    with pytest.raises(MissingInput, match="no study was begun here"):
+        status_of_study(tmp_path)

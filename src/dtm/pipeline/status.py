@@ -20,7 +20,8 @@ TAIL = 16 << 10  # bytes of a job's log in which its last progress stands
 STAGES = {
     "base": ("convert_gguf", "prepare_base"),
     "data": ("load", "contamination", "render", "augment", "set_aside", "with_more", "contrast", "mix", "in_order",
-             "of_sources", "share", "draw", "score", "stages", "judge", "demonstrate", "render_again"),
+             "of_sources", "share", "draw", "score", "stages", "judge", "demonstrate", "render_again", "alone",
+             "curate"),
     "disperse": ("embedding", "embedded_sample", "features", "clusters", "losses", "hidden", "row_gradients",
                  "group_gradients", "disperse"),
     "train": ("base_fisher", "train", "checkpoint"),
@@ -76,8 +77,9 @@ def _events(folder: Folder) -> list[Found]:
     data = folder.read(EVENTS)
     if data is None:
         if folder.read("study.yaml") is not None:
-            raise MissingInput("this is a study", where=folder.place,
-                               mend="Name the folder of one of its runs: it has a log.jsonl")  # fmt: skip
+            raise MissingInput(
+                "this is a study", where=folder.place, mend="dtm.study.status tells of its runs"
+            )
         planned = folder.read("run.yaml") is not None
         raise MissingInput(
             "no run has begun here" if planned else "there is no log.jsonl, so no run was here",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -25,33 +26,44 @@ COLOURS = {"running": "cyan", "finished": "green", "done": "green", "failed": "r
            "unknown": "yellow", "waiting": "dim", "reused": "dim"}  # fmt: skip
 
 
-def looks(run: str | os.PathLike[str], every: float = EVERY) -> Iterator[Found]:
-    """The run's status now, and again until it works no more."""
+@dataclass(frozen=True)
+class Kind:
+    """What is watched, a run or a study: how to look, how to draw what was seen, and the state of each part of it."""
+
+    look: Callable[[str | os.PathLike[str]], Found]
+    view: Callable[[Found], RenderableType]
+    sentence: Callable[[Found], str]
+    parts: Callable[[Found], dict[str, str]]
+
+
+def looks(run: str | os.PathLike[str], every: float = EVERY, kind: Kind | None = None) -> Iterator[Found]:
+    """The status now, and again until it works no more."""
     while True:
-        found = status_of(opened(run))
+        found = (kind or RUN).look(run)
         yield found
         if found["state"] in ("finished", "failed", "stopped"):
             return
         time.sleep(every)
 
 
-def watch(run: str | os.PathLike[str], console: Console) -> Found:
-    """Draw the status anew until the run ends; in a file, a line a change. Returns the last."""
+def watch(run: str | os.PathLike[str], console: Console, kind: Kind | None = None) -> Found:
+    """Draw the status anew until it ends; in a file, a line a change. Returns the last."""
+    kind = kind or RUN
+    seen = looks(run, kind=kind)
     if not console.is_terminal:
-        return _told(run, console)
-    seen = looks(run)
+        return _told(seen, console, kind)
     found = next(seen)
-    with Live(view(found), console=console, auto_refresh=False, transient=True) as live:
+    with Live(kind.view(found), console=console, auto_refresh=False, transient=True) as live:
         for found in seen:
-            live.update(view(found), refresh=True)
-    console.print(view(found))
+            live.update(kind.view(found), refresh=True)
+    console.print(kind.view(found))
     return found
 
 
-def lines(run: str | os.PathLike[str], console: Console) -> Found:
-    """A line of JSON at each change, until the run ends. Returns the last."""
+def lines(run: str | os.PathLike[str], console: Console, kind: Kind | None = None) -> Found:
+    """A line of JSON at each change, until it ends. Returns the last."""
     before, found = None, Found()
-    for found in looks(run):
+    for found in looks(run, kind=kind):
         if found["updated"] != before:
             before = found["updated"]
             console.print(json.dumps(found), soft_wrap=True, markup=False)
@@ -166,14 +178,21 @@ def _where(step: Found) -> str:
     return f"{step['host']}:{step['pid']}{gpus}"
 
 
-def _told(run: str | os.PathLike[str], console: Console) -> Found:
-    """Plain lines: one for each step that changes its state, and one for the end."""
+def _told(seen: Iterator[Found], console: Console, kind: Kind) -> Found:
+    """Plain lines: one for each part that changes its state, and one for the end."""
     states: dict[str, str] = {}
     found = Found()
-    for found in looks(run):
-        for step in found["steps"]:
-            if states.get(step["name"]) != step["state"]:
-                states[step["name"]] = step["state"]
-                console.print(f"{step['state']} {step['name']}", soft_wrap=True, markup=False)
-    console.print(sentence(found), soft_wrap=True, markup=False)
+    for found in seen:
+        for name, state in kind.parts(found).items():
+            if states.get(name) != state:
+                states[name] = state
+                console.print(f"{state} {name}", soft_wrap=True, markup=False)
+    console.print(kind.sentence(found), soft_wrap=True, markup=False)
     return found
+
+
+def _parts(found: Found) -> dict[str, str]:
+    return {step["name"]: step["state"] for step in found["steps"]}
+
+
+RUN = Kind(look=lambda run: status_of(opened(run)), view=view, sentence=sentence, parts=_parts)
