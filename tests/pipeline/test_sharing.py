@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,6 +21,7 @@ from dtm.pipeline.display import Display
 from dtm.pipeline.growing import sentences
 from dtm.pipeline.kept import REPLAYED, read_kept
 from dtm.pipeline.origin import reopen
+from dtm.pipeline.sharing import write_assignment
 from dtm.pipeline.steps import Steps
 from dtm.pipeline.verbs import Run
 from tests.pipeline.conftest import RUN, moved_copy, write_run
@@ -316,3 +318,17 @@ def test_agreement_of_splits_is_over_the_rows_that_they_share(first, tmp_path, m
         code, _, told = said(*arguments)
         assert (code, "Traceback" in told) == (2, False)
         assert message in told
+
+
+def test_a_source_with_a_comma_a_quote_or_a_line_break_stays_one_cell(tmp_path):
+    import numpy as np
+    import pyarrow as pa
+
+    sources = ['a "quoted", one', "plain", "two\nlines"]
+    examples = SimpleNamespace(table=pa.table({"id": [f"{n:064x}" for n in range(3)], "source": sources}))
+    split = SimpleNamespace(k=2, own_N=np.array([0, 1, 0]), copies=np.zeros((0, 2), int), shared=False)
+    path = tmp_path / "assignment.csv"
+    write_assignment(path, examples, split, [0, 1])
+    with open(path, newline="") as file:
+        assert [row["source"] for row in csv.DictReader(file)] == sources
+    assert read_kept(path).portion_N.tolist() == [0, 1, 0]

@@ -105,7 +105,8 @@ def write_assignment(path: Path, examples: Examples, split: Split, lineage: Sequ
             portions = split.own_N[start : start + len(batch)].tolist()
             for number, ((row, source), portion) in enumerate(zip(rows, portions, strict=True), start):
                 aside = portion < 0
-                line = f'{row},"{source}",{"" if aside else portion}'
+                quoted = source.replace('"', '""')
+                line = f'{row},"{quoted}",{"" if aside else portion}'
                 line += f",{'' if aside else lineage[portion]}" if told else ""
                 line += f",{ALL if aside else also.get(number, '')}" if split.shared else ""
                 file.write(line + "\n")
