@@ -179,7 +179,7 @@ def _some_arms(file, names):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*STUDIES, "arms", "pilot"])
+@pytest.mark.parametrize("name", [*STUDIES, "arms", "pilot", "operators"])
 def test_every_arm_of_the_studies_of_the_testbed_is_checked(name, checkout, monkeypatch):
     monkeypatch.chdir(checkout)
     arms = Arms(read(checkout / "benchmarks" / "testbed" / f"{name}.yaml"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from dtm.study.markdown import MEANS, curve, difference, grids, score_cells
@@ -113,6 +114,53 @@ def splits(results: Results) -> str:
     return markdown(head, rows)
 
 
+def others(results: Results) -> str:
+    """One row an arm: its rate, steps, gains, costs, mean, and how they differ from vanilla and the base."""
+    against = results["against"]
+    head = [
+        "arm",
+        "seeds",
+        "rate",
+        "steps",
+        *MEANS,
+        *(f"{name} - {against}" for name in MEANS),
+        "mean - base",
+    ]
+    rows = [["base", "", "", "0", *score_cells(results, results["base"]["scores"], MEANS), *[""] * 4]]
+    for arm in results["arms"]:
+        asked = [*((against, name) for name in MEANS), ("base", "mean")]
+        cells = [difference(results, arm["name"], *one) for one in asked]
+        known = [arm["name"], str(len(arm["seeds"])), _rate(arm), f"{arm['steps']:,.0f}"]
+        rows.append([*known, *score_cells(results, arm["scores"], MEANS), *cells])
+    return markdown(head, rows)
+
+
+def pilot(results: Results) -> str:
+    """Gains / costs / mean along each training, and the ratio of the drops in training and held-out loss."""
+    curves = [results["curve"], *results["curves"]]
+    head = [
+        "share",
+        *(f"{one['arm']}, {what}" for what in (" / ".join(MEANS), "drop ratio") for one in curves),
+    ]
+    rows = []
+    for at in zip(
+        *(zip(*(run["points"] for run in one["runs"]), strict=True) for one in curves), strict=True
+    ):
+        scores = [
+            " / ".join(f"{100 * fmean(one['scores'][name] for one in points):.1f}" for name in MEANS)
+            for points in at
+        ]
+        ratios = [[one["drop_ratio"] for one in points if one["drop_ratio"] is not None] for points in at]
+        rows.append(
+            [
+                f"{100 * at[0][0]['share']:.0f} %",
+                *scores,
+                *(f"{fmean(one):.2f}" if one else "" for one in ratios),
+            ]
+        )
+    return markdown(head, rows)
+
+
 def portions(results: Results) -> str:
     """One row a way to split: what splits.py found in its runs."""
     found = json.loads((HERE / "results" / f"{results['study']}-splits.json").read_text(encoding="utf-8"))
@@ -152,6 +200,9 @@ TABLES = {
     "splits-hot": (splits, portions),
     "splits-after": (splits,),
     "splits-warm": (splits, portions),
+    "arms": (others, grids),
+    "operators": (splits,),
+    "pilot": (splits, pilot),
 }
 
 
