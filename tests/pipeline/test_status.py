@@ -204,9 +204,6 @@ def test_where_no_run_was(tmp_path):
     (tmp_path / "run.yaml").write_text("base: x")
     with pytest.raises(MissingInput, match="no run has begun here"):
         status_of(tmp_path)
-    (tmp_path / "study.yaml").write_text("arms: {}")
-    with pytest.raises(MissingInput, match="this is a study"):
-        status_of(tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(MissingInput, match="no such folder"):
         status_of(tmp_path / "file")

@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 from collections import Counter
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -17,7 +18,6 @@ from dtm.cli import app
 from dtm.foundations.errors import MissingInput
 from dtm.pipeline import watching
 from dtm.pipeline.journal import LOCK
-from dtm.study import status
 from dtm.study.status import STUDY as WATCHED
 from dtm.study.status import is_study, status_of_study, view
 from tests.study.conftest import STUDY, dtm, write_study
@@ -189,13 +189,26 @@ def folder(undisturbed, tmp_path):
     return tmp_path / "study"
 
 
-def forget(folder, *names):
-    for name in names:
-        (folder / name).unlink()
-
-
 def states_of(found):
     return {arm["name"]: arm["seeds"] for arm in found["arms"]}
+
+
+def cut(folder, label, *, took=None):
+    """The log as it stood when that run had just begun; every run that worked took so long."""
+    path = folder / "log.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    end = next(n for n, line in enumerate(lines) if (line["event"], line["step"]) == ("started", label))
+    for line in lines if took else ():
+        line |= {"seconds": took} if line["event"] == "done" else {}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines[: end + 1]))
+    return datetime.fromisoformat(lines[end]["time"])
+
+
+@contextmanager
+def held(folder):
+    with open(folder / LOCK, "a+b") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
 
 
 def test_a_whole_study_is_finished(undisturbed):
@@ -210,64 +223,76 @@ def test_a_whole_study_is_finished(undisturbed):
     assert (found["seconds_left"], found["current"]) == (None, None)
 
 
-def test_what_was_not_done_waits_and_the_study_was_stopped(folder):
-    shutil.rmtree(folder / "runs" / "early" / "seed-1")
-    forget(folder, "study.json", "runs/early/seed-0/results.json")
-    found = status_of_study(folder, now=LATER)
+def test_a_killed_study_is_stopped_where_it_was(folder):
+    cut(folder, "early, seed 0")
+    found = status_of_study(folder)
     assert found["state"] == "stopped"
-    assert states_of(found)["early"] == {
-        "0": "finished",
-        "1": "waiting",
-    }  # its log says that it came to its end
-    assert "stopped: 10 of 11 runs done" in WATCHED.sentence(found)
+    assert states_of(found)["early"] == {"0": "stopped", "1": "waiting"}
+    assert "stopped: 9 of 11 runs done: its process is gone" in WATCHED.sentence(found)
 
 
-def test_between_two_runs_a_study_works(folder):
-    shutil.rmtree(folder / "runs" / "early" / "seed-1")
-    forget(folder, "study.json")
-    last = datetime.fromisoformat(status_of_study(folder, now=LATER)["updated"])
-    assert status_of_study(folder, now=last + timedelta(seconds=5))["state"] == "running"
-    assert status_of_study(folder, now=last + timedelta(seconds=2 * status.BETWEEN))["state"] == "stopped"
-
-
-def test_the_run_that_works_is_shown_with_about_how_long_the_rest_takes(folder):
-    run = folder / "runs" / "early" / "seed-1"
-    forget(folder, "study.json", "runs/early/seed-1/results.json")
-    events = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    kept = [line for line in events if line["event"] != "end" or line["step"]]
-    (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
-    with open(run / LOCK, "a+b") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+def test_while_it_works_the_run_is_shown_with_the_time_that_the_rest_takes(folder):
+    cut(folder, "early, seed 0", took=100.0)
+    with held(folder):
         found = status_of_study(folder)
-    assert (found["state"], states_of(found)["early"]["1"]) == ("running", "running")
-    assert found["current"]["folder"].endswith("runs/early/seed-1")
-    assert found["seconds_left"] >= 0
+    assert (found["state"], states_of(found)["early"]) == ("running", {"0": "running", "1": "waiting"})
+    assert found["current"]["folder"].endswith("runs/early/seed-0")
+    assert found["seconds_left"] == pytest.approx(2 * 100.0 - found["current"]["seconds"])
     out = Console(file=io.StringIO(), width=120)
     out.print(view(found))
     text = out.file.getvalue()
-    assert "running: 10 of 11 runs done" in text
-    assert "runs/early/seed-1" in text
+    assert "running: 9 of 11 runs done, about 3 min" in text
+    assert "runs/early/seed-0" in text
+
+
+def test_a_study_given_again_works_whatever_it_left_before(folder):
+    with open(folder / "log.jsonl", "a") as log:
+        for event, step in (("run", ""), ("started", "vanilla, seed 0")):
+            log.write(
+                json.dumps({"time": datetime.now(UTC).isoformat(), "event": event, "step": step}) + "\n"
+            )
+    with held(folder):
+        found = status_of_study(folder)
+    assert (found["state"], found["runs"]["finished"]) == ("running", 10)
+    assert states_of(found)["vanilla"] == {"0": "running", "1": "finished"}
 
 
 def test_a_run_that_failed_is_told_and_the_exit_code_is_one(folder):
-    forget(folder, "runs/dtm/seed-1/results.json")
-    (folder / "runs" / "dtm" / "seed-1" / "failure.txt").write_text("no luck")
+    text = (folder / "log.jsonl").read_text().splitlines()
+    failed = {
+        "time": datetime.now(UTC).isoformat(),
+        "event": "failed",
+        "step": "dtm, seed 1",
+        "reason": "no luck",
+    }
+    (folder / "log.jsonl").write_text("\n".join([*text[:-1], json.dumps(failed), text[-1]]) + "\n")
     done = CliRunner().invoke(app, ["status", str(folder), "--json"])
     found = json.loads(done.stdout)
-    assert (done.exit_code, found["kind"], found["runs"]["failed"]) == (1, "study", 1)
-    shown = CliRunner().invoke(app, ["status", str(folder)])
-    assert "10 of 11 runs done, 1 failed" in shown.stdout
+    assert (done.exit_code, found["kind"], found["state"], found["runs"]["failed"]) == (
+        1,
+        "study",
+        "failed",
+        1,
+    )
+    assert "10 of 11 runs done, 1 failed" in CliRunner().invoke(app, ["status", str(folder)]).stdout
 
 
-def test_watching_in_a_file_tells_a_line_a_run(folder):
+@pytest.mark.parametrize("as_json", [False, True])
+def test_watching_in_a_file_tells_the_end(folder, as_json):
     out = Console(file=io.StringIO(), width=120)
-    watching.watch(folder, out, WATCHED)
+    (watching.lines if as_json else watching.watch)(folder, out, WATCHED)
     lines = out.file.getvalue().splitlines()
-    assert "finished dtm, seed 1" in lines
-    assert lines[-1] == "finished: 11 of 11 runs done"
+    if as_json:
+        assert json.loads(lines[-1])["state"] == "finished"
+    else:
+        assert "finished dtm, seed 1" in lines
+        assert lines[-1] == "finished: 11 of 11 runs done"
 
 
-def test_where_no_study_was_there_is_a_message(tmp_path):
+def test_a_study_file_alone_is_no_study_that_was_begun(tmp_path):
+    (tmp_path / "study.yaml").write_text(STUDY)
     assert not is_study(tmp_path)
-    with pytest.raises(MissingInput, match="no study was begun here"):
+    (tmp_path / "log.jsonl").write_text("")
+    assert is_study(tmp_path)
+    with pytest.raises(MissingInput, match="tells of no study"):
         status_of_study(tmp_path)

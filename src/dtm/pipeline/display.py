@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dtm.foundations.errors import DtmError
 from dtm.foundations.launch import Event
 from dtm.pipeline.journal import AT, Journal
 from dtm.pipeline.remaining import Going, seconds_left
@@ -52,17 +51,9 @@ class Display:
     def working(self, command: str, *, workers: int = 1, **facts: Any) -> Iterator[None]:
         """A command: the log says when it begins, and how it ended, which `dtm status` looks for."""
         self.workers = workers
-        self.journal.begin(command=command, workers=workers, **facts)
         try:
-            yield
-        except BaseException as error:
-            said = (
-                str(error) if isinstance(error, DtmError) else f"{type(error).__name__}: {error}".rstrip(": ")
-            )
-            self.journal.end("failed" if isinstance(error, Exception) else "stopped", reason=said)
-            raise
-        else:
-            self.journal.end("end")
+            with self.journal.working(command=command, workers=workers, **facts):
+                yield
         finally:
             self.close()
 

@@ -18,11 +18,13 @@ import os
 import re
 import socket
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dtm.foundations.errors import DtmError
 from dtm.foundations.speed import Speed
 
 EVENTS, LOGS, LOCK = "log.jsonl", "logs", "logs/driver.lock"
@@ -58,6 +60,19 @@ class Journal:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    @contextmanager
+    def working(self, **facts: Any) -> Iterator[None]:
+        """A command: the log says when it begins, and how it ended, which `dtm status` looks for."""
+        self.begin(**facts)
+        try:
+            yield
+        except BaseException as error:
+            said = str(error) if isinstance(error, DtmError) else f"{type(error).__name__}: {error}"
+            self.end("failed" if isinstance(error, Exception) else "stopped", reason=said.rstrip(": "))
+            raise
+        else:
+            self.end("end")
 
     def event(self, kind: str, label: str, /, **data: Any) -> None:
         """Something happened to a step, or, without a label, to the run."""

@@ -49,7 +49,7 @@ def status_of(run: str | os.PathLike[str] | Folder, *, now: datetime | None = No
     begun, *events = _events(folder)
     steps = _steps(folder, events)
     updated = max([begun["time"], *(one["time"] for one in events), *(step["updated"] for step in steps)])
-    state, reason = _state(folder, begun, events, age=_seconds(updated, now))
+    state, reason = state_of(folder, begun, events, age=_seconds(updated, now))
     ended = state in ("finished", "failed", "stopped")
     until = updated if ended else (now or datetime.now(UTC)).isoformat()
     for step in steps:
@@ -76,23 +76,19 @@ def _events(folder: Folder) -> list[Found]:
     """The lines of the last command; the first says who began it."""
     data = folder.read(EVENTS)
     if data is None:
-        if folder.read("study.yaml") is not None:
-            raise MissingInput(
-                "this is a study", where=folder.place, mend="dtm.study.status tells of its runs"
-            )
         planned = folder.read("run.yaml") is not None
         raise MissingInput(
             "no run has begun here" if planned else "there is no log.jsonl, so no run was here",
             where=folder.place, mend="Name a run's output_dir; `dtm run FILE` makes one",
         )  # fmt: skip
-    events = _lines(data)
+    events = lines_of(data)
     starts = [number for number, event in enumerate(events) if event["event"] == "run"]
     if not starts:
         raise MissingInput("its log.jsonl holds no run of dtm's", where=folder.place)
     return events[starts[-1] :]
 
 
-def _lines(data: bytes) -> list[Found]:
+def lines_of(data: bytes) -> list[Found]:
     """Whole lines of a log; what a kill or a full disk left of one is passed over."""
     found = []
     for line in data.splitlines():
@@ -141,7 +137,7 @@ def _new(event: Found) -> Found:
 
 def _add_progress(folder: Folder, step: Found) -> None:
     """What its own log told last, since it began."""
-    lines = _lines(folder.read(Journal.name(step["name"], "jsonl"), TAIL) or b"")
+    lines = lines_of(folder.read(Journal.name(step["name"], "jsonl"), TAIL) or b"")
     begins = [number for number, line in enumerate(lines) if line["event"] in BEGIN]
     told = [line for line in lines[begins[-1] if begins else 0 :] if line["event"] == "progress"]
     if step["host"] is not None:
@@ -165,7 +161,7 @@ def _add_progress(folder: Folder, step: Found) -> None:
         step["doing"] = last.get("stage") or None
 
 
-def _state(folder: Folder, begun: Found, events: Sequence[Found], age: float) -> tuple[str, str | None]:
+def state_of(folder: Folder, begun: Found, events: Sequence[Found], age: float) -> tuple[str, str | None]:
     """`finished`, `failed`, `stopped`, `running`, or, where nothing tells, `unknown`."""
     last = next((one for one in reversed(events) if one["event"] in ("end", "failed", "stopped") and not one["step"]),
                 None)  # fmt: skip

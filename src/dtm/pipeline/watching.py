@@ -64,8 +64,8 @@ def lines(run: str | os.PathLike[str], console: Console, kind: Kind | None = Non
     """A line of JSON at each change, until it ends. Returns the last."""
     before, found = None, Found()
     for found in looks(run, kind=kind):
-        if found["updated"] != before:
-            before = found["updated"]
+        if (seen := (found["updated"], found["state"])) != before:
+            before = seen
             console.print(json.dumps(found), soft_wrap=True, markup=False)
     return found
 

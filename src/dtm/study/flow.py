@@ -10,6 +10,7 @@ from typing import Any
 from dtm.foundations.files import write_json, write_text
 from dtm.foundations.registry import unknown
 from dtm.pipeline.check_storage import check_output
+from dtm.pipeline.checks import Checked
 from dtm.pipeline.mirroring import RunMirror
 from dtm.study.arms import Arms
 from dtm.study.asked import Answers
@@ -47,14 +48,23 @@ def study(
         check_output(file.output_url, folder, file.document.where("output_dir"))
     checked = check(arms)
     folder.mkdir(parents=True, exist_ok=True)
-    progress = Progress(quiet=quiet)
+    progress = Progress(quiet=quiet, folder=None if dry_run else folder)
     with closing(progress), closing(checked.launch.open(folder / "workers.log")) as launcher:
         runner = Runner(arms, launcher, progress, only, command)
         progress.total = len(runner.trials())
         if dry_run:
             return plan(runner)
         write_text(folder / "study.yaml", file.document.text)
-        outcomes = runner.finish()
+        with progress.journal.working(command=command, study=file.config.study):
+            results = _finish(runner, checked, command)
+    RunMirror(folder, file.output_url).push_all()
+    return results
+
+
+def _finish(runner: Runner, checked: Checked, command: str) -> dict[str, Any]:
+    """Do what is to be done, compare, and write study.json, its page and its tables."""
+    arms, folder = runner.arms, runner.arms.file.output_dir
+    outcomes = runner.finish()
     items = collect(outcomes)
     if items.benchmarks:
         items.save(folder / "items.parquet")
@@ -62,5 +72,4 @@ def study(
     results = assemble(arms, runner.tuned, outcomes, items, answers, command=command)
     write_json(folder / "study.json", results)
     render(results, folder)
-    RunMirror(folder, file.output_url).push_all()
     return results

@@ -1,12 +1,16 @@
-"""What a person sees while a study works: one line a run, a bar over all runs, and the time left."""
+"""What a person sees while a study works: one line a run, a bar over all runs, the time left; and the study's log."""
 
 from __future__ import annotations
 
+import os
+import socket
 import statistics
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dtm.pipeline.display import duration
+from dtm.pipeline.journal import Journal
 
 if TYPE_CHECKING:
     from dtm.study.arms import Trial
@@ -14,10 +18,12 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Prints to standard error; `total` is the number of runs."""
+    """Prints to standard error; `total` is the number of runs. `folder` gets the log that `dtm status` reads."""
 
-    def __init__(self, total: int = 0, *, quiet: bool = False) -> None:
+    def __init__(self, total: int = 0, *, quiet: bool = False, folder: Path | None = None) -> None:
         from rich.console import Console
+
+        self.journal = Journal(folder)
 
         self.console, self.quiet, self.total = Console(stderr=True, highlight=False), quiet, total
         self.ended = 0
@@ -26,6 +32,7 @@ class Progress:
         self._task: Any = None
 
     def start(self, trial: Trial) -> None:
+        self.journal.event("started", trial.label, host=socket.gethostname(), pid=os.getpid())
         if self.quiet or not self.console.is_terminal:
             return
         if self._bar is None:
@@ -43,7 +50,12 @@ class Progress:
 
     def done(self, outcome: Outcome, seconds: float) -> None:
         self.ended += 1
-        if outcome.results is not None and not all(stage["reused"] for stage in outcome.results["stages"]):
+        worked = outcome.results is not None and not all(
+            stage["reused"] for stage in outcome.results["stages"]
+        )
+        kind = "failed" if outcome.error else "done" if worked else "reused"
+        self.journal.event(kind, outcome.trial.label, seconds=round(seconds, 3), reason=outcome.error)
+        if worked:
             self._times.setdefault((outcome.trial.arm.name, outcome.trial.tuning), []).append(seconds)
         if self.quiet:
             return
@@ -55,6 +67,10 @@ class Progress:
         number = f"{self.ended:>{len(str(self.total))}}/{self.total}"
         self.console.print(f"{number} {escape(outcome.trial.label)}  {mark}{why}{left}", soft_wrap=True)
         sys.stderr.flush()
+
+    def impossible(self, outcome: Outcome) -> None:
+        """A run that could not even begin."""
+        self.journal.event("failed", outcome.trial.label, seconds=0.0, reason=outcome.error)
 
     def left(self) -> str:
         """About how long the rest takes, at the median of the runs that had work to do."""

@@ -70,7 +70,10 @@ class Runner:
             return self._all(self.arms.final_trials(arm, point))
         trials = self.arms.final_trials(arm, self.arms.points[0])
         error = f"every run that was to tune {arm.name} failed" if self._does(trials[0]) else None
-        return [Outcome(trial, self.arms.folder(trial), error=error) for trial in trials]
+        outcomes = [Outcome(trial, self.arms.folder(trial), error=error) for trial in trials]
+        for outcome in outcomes if error else ():
+            self.progress.impossible(outcome)
+        return outcomes
 
     def _does(self, trial: Trial) -> bool:
         """Whether this command does that run: of a named arm, or to tune one."""

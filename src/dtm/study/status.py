@@ -19,50 +19,55 @@ from dtm.foundations.yaml import Document, parse
 from dtm.pipeline.display import duration
 from dtm.pipeline.journal import EVENTS
 from dtm.pipeline.opened import Folder, opened
-from dtm.pipeline.status import status_of
+from dtm.pipeline.status import lines_of, state_of, status_of
 from dtm.pipeline.watching import COLOURS, Kind
 from dtm.pipeline.watching import view as view_run
 from dtm.study.arms import Arms, Trial
 from dtm.study.file import StudyFile
 
 FORMAT = 1
-STATES = ("finished", "failed", "running", "stopped", "waiting")
-BETWEEN = 60.0  # seconds that may lie between two runs of a study that works
-RECENT = 5  # finished runs that tell how long one takes
+STATES = {"started": "running", "done": "finished", "reused": "finished", "failed": "failed"}
+COUNTED = ("finished", "failed", "running", "stopped", "waiting")
 Found = dict[str, Any]
 
 
 def is_study(place: str | os.PathLike[str]) -> bool:
-    """Whether a study was begun in that folder."""
+    """Whether that folder is a study's that was begun, and no run's."""
     folder = opened(place)
-    return folder.read(EVENTS) is None and folder.read("study.yaml") is not None
+    there = {name: folder.read(name, 1) is not None for name in ("run.yaml", "study.yaml", EVENTS)}
+    return there["study.yaml"] and there[EVENTS] and not there["run.yaml"]
 
 
 def status_of_study(place: str | os.PathLike[str], *, now: datetime | None = None) -> Found:
     """The state of every run of a study, as `dtm status --json` prints it. Raises MissingInput where none was begun."""
     folder = opened(place)
-    arms = _arms(folder)
+    arms, lines = _arms(folder), lines_of(folder.read(EVENTS) or b"")
+    begun = [number for number, line in enumerate(lines) if line["event"] == "run"]
+    if not begun:
+        raise MissingInput("its log.jsonl tells of no study", where=folder.place)
+    first, *last = lines[begun[-1] :]
+    now = now or datetime.now(UTC)
+    updated = datetime.fromisoformat(lines[-1]["time"])
+    state, reason = state_of(folder, first, last, (now - updated).total_seconds())
     trials = [
         trial
         for arm in arms.by_name.values()
         for trial in (*arms.grid_trials(arm), *arms.final_trials(arm, {}))
     ]
-    runs = [_run(folder, arms, trial) for trial in trials]
-    states = Counter(run["state"] for run in runs)
-    current = next((run["status"] for run in runs if run["state"] == "running"), None)
-    finished = [place for place, run in enumerate(runs) if run["state"] == "finished"]
-    recent = [status for place in finished[-RECENT:] if (status := _status(folder, arms, trials[place]))]
-    state = _state(folder, states, recent, now or datetime.now(UTC))
-    rest = len(runs) - states["finished"] - states["failed"]
-    left = fmean(one["seconds"] for one in recent) * rest if recent and state == "running" else None
-    spent = current["seconds"] if current else 0.0
-    updated = [one["updated"] for one in (*recent, current) if one]
+    states = _states(lines, begun[-1], works=state in ("running", "unknown"))
+    runs = [(trial, states.get(trial.label, "waiting")) for trial in trials]
+    counts = Counter(one for _, one in runs)
+    current = next((_current(folder, arms, trial) for trial, one in runs if one == "running"), None)
+    if state == "finished" and (counts["failed"] or counts["waiting"]):
+        state = "failed" if counts["failed"] else "stopped"  # with --only, some were never asked for
     return {
         "format": FORMAT, "kind": "study", "folder": folder.place, "study": arms.file.config.study, "state": state,
-        "runs": {"all": len(runs), **{name: states[name] for name in STATES}},
-        "updated": max(updated, default=None), "seconds_left": None if left is None else max(0.0, left - spent),
-        "arms": [_arm(name, [run for run in runs if run["arm"] == name]) for name in arms.by_name],
-        "current": current, "command": next((one["command"] for one in (current, *recent) if one), None),
+        "reason": reason, "command": first.get("command"), "host": first.get("host"), "pid": first.get("pid"),
+        "started": first["time"], "updated": max(lines[-1]["time"], current["updated"] if current else ""),
+        "runs": {"all": len(runs), **{name: counts[name] for name in COUNTED}},
+        "seconds_left": _left(lines, runs, current) if state == "running" else None,
+        "arms": [_arm(name, [run for run in runs if run[0].arm.name == name]) for name in arms.by_name],
+        "current": current,
     }  # fmt: skip
 
 
@@ -70,48 +75,40 @@ def _arms(folder: Folder) -> Arms:
     text = folder.read("study.yaml")
     if text is None:
         raise MissingInput("no study was begun here", where=folder.place, mend="Name a study's output_dir")
-    values = parse(text.decode("utf-8")).values
+    values = parse(text.decode("utf-8", "replace")).values
     return Arms(StudyFile(Document(values), Document(values), "run"))
 
 
-def _place(folder: Folder, arms: Arms, trial: Trial) -> str:
-    return f"{folder.place}/{arms.folder(trial).relative_to(arms.file.output_dir)}"
+def _states(lines: Sequence[Found], begun: int, works: bool) -> dict[str, str]:
+    """What the log told last of every run; what a command left that works no more was stopped."""
+    states: dict[str, str] = {}
+    for number, line in enumerate(lines):
+        if line["step"] and line["event"] in STATES:
+            known = STATES[line["event"]]
+            states[line["step"]] = known if known != "running" or (works and number > begun) else "stopped"
+    return states
 
 
-def _run(folder: Folder, arms: Arms, trial: Trial) -> Found:
-    """What is known of a run by the files in its folder."""
-    within = str(arms.folder(trial).relative_to(arms.file.output_dir))
-    known: Found = {"arm": trial.arm.name, "seed": trial.seed, "tuning": trial.tuning, "status": None}
-    if folder.read(f"{within}/results.json", 1) is not None:
-        return {**known, "state": "finished"}
-    if folder.read(f"{within}/failure.txt", 1) is not None:
-        return {**known, "state": "failed"}
-    status = _status(folder, arms, trial)
-    return {**known, "status": status, "state": status["state"] if status else "waiting"}
-
-
-def _status(folder: Folder, arms: Arms, trial: Trial) -> Found | None:
+def _current(folder: Folder, arms: Arms, trial: Trial) -> Found | None:
+    """The status of the run that works, once it has begun."""
     try:
-        return status_of(_place(folder, arms, trial))
+        return status_of(f"{folder.place}/{arms.folder(trial).relative_to(arms.file.output_dir)}")
     except MissingInput:
         return None
 
 
-def _state(folder: Folder, states: Counter[str], recent: Sequence[Found], now: datetime) -> str:
-    """`running`, also for a moment between two runs; else `finished`, `failed` (one was, none waits) or `stopped`."""
-    if states["running"]:
-        return "running"
-    ended = not any(states[name] for name in ("waiting", "stopped", "unknown"))
-    if ended and folder.read("study.json", 1) is not None:
-        return "failed" if states["failed"] else "finished"
-    last = max((datetime.fromisoformat(one["updated"]) for one in recent), default=None)
-    return "running" if last is not None and (now - last).total_seconds() < BETWEEN else "stopped"
+def _left(lines: Sequence[Found], runs: Sequence[tuple[Trial, str]], current: Found | None) -> float | None:
+    """Seconds that the rest takes if each run takes what those took, in the mean, that had work to do."""
+    took = [line["seconds"] for line in lines if line["step"] and line["event"] == "done"]
+    rest = sum(state in ("running", "stopped", "waiting") for _, state in runs)
+    spent = current["seconds"] if current else 0.0
+    return max(0.0, fmean(took) * rest - spent) if took else None
 
 
-def _arm(name: str, runs: Sequence[Found]) -> Found:
-    tuning = [run["state"] for run in runs if run["tuning"]]
+def _arm(name: str, runs: Sequence[tuple[Trial, str]]) -> Found:
+    tuning = [state for trial, state in runs if trial.tuning]
     return {"name": name, "tuning": {"all": len(tuning), "finished": tuning.count("finished")} if tuning else None,
-            "seeds": {str(run["seed"]): run["state"] for run in runs if not run["tuning"]}}  # fmt: skip
+            "seeds": {str(trial.seed): state for trial, state in runs if not trial.tuning}}  # fmt: skip
 
 
 def view(found: Found) -> RenderableType:
@@ -151,7 +148,8 @@ def sentence(found: Found) -> str:
         )
     if found["state"] == "finished":
         return f"finished: {done}"
-    return f"{found['state']}: {done}\n`dtm study FILE` goes on from here"
+    why = f": {found['reason']}" if found["reason"] else ""
+    return f"{found['state']}: {done}{why}\n{found['command'] or 'the same command'} goes on from here"
 
 
 def _parts(found: Found) -> dict[str, str]:
