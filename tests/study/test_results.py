@@ -93,6 +93,20 @@ def test_arms_that_were_screened_or_failed_carry_no_claim(results):
     assert made(seeds=1, arms=3, resamples=20)["arms"][0]["claim"] is False
 
 
+def test_nothing_is_claimed_against_a_reference_that_lacks_seeds():
+    def spoil(outcomes):
+        for index, one in enumerate(outcomes):
+            if one.trial.arm.name == "vanilla" and one.trial.seed:
+                outcomes[index] = Outcome(one.trial, one.folder, error="the loss is nan")
+
+    spoilt = made(edit=spoil, arms=4, items=60, resamples=20)
+    verdicts = {(row["against"], row["verdict"]) for row in spoilt["comparisons"]}
+    assert {verdict for against, verdict in verdicts if against in ("vanilla", "peak")} == {"screened"}
+    assert {verdict for against, verdict in verdicts if against == "base"} & {"better", "worse"}
+    assert "no arm carries a claim" in " ".join(spoilt["statement"])
+    assert any("was screened, no claim" in line for line in spoilt["statement"] if line.startswith("Tax of"))
+
+
 def test_arms_that_are_the_same_are_rarely_told_apart(monkeypatch):
     """Thirty studies of three arms like vanilla: a false finding in one of twenty is what the correction allows."""
     vanilla = making.ARMS["vanilla"]

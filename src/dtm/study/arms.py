@@ -13,11 +13,9 @@ from typing import Any
 from dtm.config import Config, RunFile
 from dtm.foundations.errors import ConfigError, DtmError, several
 from dtm.foundations.yaml import Document
-from dtm.study.file import Arm, StudyFile
+from dtm.study.file import OURS, SHARED, Arm, StudyFile
 
 Point = dict[str, Any]  # run-file keys with one value each
-OURS = ("seed", "output_dir", "baselines", "store")  # the study sets them
-SHARED = ("base", "model", "chat", "dev", "evaluate", "launch")  # or arms could not be compared
 NAMES = ("method", "name")  # a section that names another one is another section
 
 

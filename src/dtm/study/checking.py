@@ -6,6 +6,7 @@ from dtm.foundations.errors import ConfigError, DtmError, MethodError, several
 from dtm.pipeline.checks import Checked
 from dtm.pipeline.checks import check as check_run
 from dtm.study.arms import ArmFile, Arms, Point, Trial, checkpoints_of
+from dtm.study.comparing import MEANS
 from dtm.study.file import Arm
 
 
@@ -66,6 +67,10 @@ def _check_tasks(arms: Arms, checked: Checked) -> dict[str, DtmError]:
         for index, name in enumerate(getattr(config, key)):
             if name not in known:
                 errors.append(_no_task(name, known, where(f"{key}.{index}")))
+    for name in known:
+        if name in MEANS:
+            mend = f"Give it a `name` of its own: a study's means are called {', '.join(MEANS)}"
+            errors.append(ConfigError(f"a task cannot be called {name!r}", where="evaluate.tasks", mend=mend))
     if both := sorted(set(config.gains) & set(config.costs)):
         errors.append(ConfigError(f"{both[0]!r} is both a gain and a cost", where=where("costs")))
     return {error.message: error for error in errors}

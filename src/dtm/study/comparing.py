@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 ALPHA = 1 - LEVEL
-MEAN, GAINS, COSTS = "mean", "gains", "costs"
+MEANS = MEAN, GAINS, COSTS = "mean", "gains", "costs"
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Group:
 
     @property
     def single(self) -> bool:
-        return self.name not in (MEAN, GAINS, COSTS)
+        return self.name not in MEANS
 
 
 def groups(items: Items, gains: Sequence[str], costs: Sequence[str]) -> list[Group]:
@@ -150,17 +150,18 @@ class Comparer:
 
 
 def corrected(
-    rows: list[dict[str, Any]], claiming: set[str], lower_is_better: set[str]
+    rows: list[dict[str, Any]], claiming: set[str], seeds: int, lower_is_better: set[str]
 ) -> list[dict[str, Any]]:
     """The rows with Holm's correction and a verdict.
 
     A family is one question put to all arms that carry a claim, against one reference: the means, or the single
-    benchmarks. `better` and `worse` need a corrected p below 0.05 and an interval without 0; rows without a claim
-    are `screened`, those against a point that was chosen on the test items `oracle`.
+    benchmarks. `better` and `worse` need a corrected p below 0.05 and an interval without 0. Rows without a claim are
+    `screened`, also where the reference lacks some of the study's `seeds`; those against a point that was chosen on
+    the test items are `oracle`.
     """
     families: dict[tuple[str, bool], list[dict[str, Any]]] = {}
     for row in rows:
-        if row["arm"] in claiming and not row["oracle"]:
+        if row["arm"] in claiming and len(row["seeds"]) == seeds and not row["oracle"]:
             families.setdefault((row["against"], row["task"] is None), []).append(row)
     for family in families.values():
         for row, p in zip(family, holm([row["p"] for row in family]), strict=True):

@@ -17,6 +17,8 @@ from dtm.foundations.urls import check_url, is_url
 from dtm.foundations.yaml import Document, assign, load
 
 NAME = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
+OURS = ("seed", "output_dir", "baselines", "store")  # keys that the study sets
+SHARED = ("base", "model", "chat", "dev", "evaluate", "launch")  # or arms could not be compared
 TAKEN = ("base", "peak", "oracle")  # what tables call the other references
 
 
@@ -166,6 +168,12 @@ def _check(file: StudyFile) -> None:
             errors.append(ConfigError("seeds are whole numbers from 0, each said once", where=where(key)))
     if config.against and config.against not in names:
         errors.append(unknown("arm", config.against, names, where=where("against")))
+    for key in config.grid.over if config.grid else ():
+        if key.partition(".")[0] in (*OURS, *SHARED):
+            errors.append(ConfigError(
+                f"a grid cannot go over {key}", where=where(f"grid.over.{key}"),
+                mend="It is the study's own, or the same for all arms, or they could not be compared",
+            ))  # fmt: skip
     for index, name in enumerate(config.curves):
         if name not in names:
             errors.append(unknown("arm", name, names, where=where(f"curves.{index}")))

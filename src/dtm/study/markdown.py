@@ -151,7 +151,8 @@ def difference(results: Results, arm: str, against: str, group: str) -> str:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table, a line a row."""
-    told = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
+    lines = [[cell.replace("|", "\\|") for cell in cells] for cells in (head, *rows)]
+    told = [f"| {' | '.join(cells)} |" for cells in lines]
     return "\n".join([told[0], f"|{'---|' * len(head)}", *told[1:]]) + "\n"
 
 

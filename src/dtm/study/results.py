@@ -55,7 +55,7 @@ def assemble(
     others = [one for one in contenders if one.name == against] + [base, *points]
     rows = [row for other in others for one in contenders if one.name != other.name
             for row in comparer.rows(one, other)]  # fmt: skip
-    comparisons = corrected(rows, claiming, comparer.lower_is_better)
+    comparisons = corrected(rows, claiming, len(config.seeds), comparer.lower_is_better)
     results: dict[str, Any] = {
         "format": FORMAT,
         "study": config.study,

@@ -85,7 +85,8 @@ def _taxes(results: Mapping[str, Any]) -> list[str]:
         where = "against the base" if row["against"] == BASE else "against the best point of its own training"
         on = "on the tasks that it may cost" if row["group"] == COSTS else _over(row["group"], results)
         amount = f"{score(row['tax'], True)} points {interval(row['low'], row['high'], True, sign=True)}"
-        shown = {"worse": "is shown", "better": "is shown to be a gain"}.get(row["verdict"], "is not shown")
+        shown = {"worse": "is shown", "better": "is shown to be a gain",
+                 "screened": "was screened, no claim"}.get(row["verdict"], "is not shown")  # fmt: skip
         lines.append(f"Tax of {row['arm']} {where}, {on}: {amount}; it {shown}.")
     return lines
 
