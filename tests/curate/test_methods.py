@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random as chance
 
 import numpy as np
@@ -90,7 +91,9 @@ def test_perplexity_takes_an_end_or_the_middle(keep, first):
 
 @pytest.mark.parametrize("name", ["ifd", "superfiltering"])
 def test_ifd_takes_the_highest_ratios_below_one(name):
-    ratio = {row: LOSS[row] / ALONE[row] for row in range(N)}
+    """Of losses in the first paper, of perplexities in the second."""
+    ratio = {row: LOSS[row] / ALONE[row] if name == "ifd" else math.exp(LOSS[row]) / math.exp(ALONE[row])
+             for row in range(N)}  # fmt: skip
     useful = sorted((row for row in ratio if ratio[row] < 1), key=lambda row: -ratio[row])
     choice = choose(name, 8)
     assert kept(choice) == set(useful[:8])
@@ -98,6 +101,17 @@ def test_ifd_takes_the_highest_ratios_below_one(name):
     assert {choice.reason_N[row] for row in ratio if ratio[row] >= 1} == {
         "its instruction does not help (ifd of 1 or more)"
     }
+
+
+def test_the_two_papers_order_rows_otherwise():
+    loss, alone = np.array([3.0, 0.2]), np.array([4.0, 0.5])
+    first, second = (
+        registry("curate").bind(name, {})(examples(["a", "b"]), 1, 0, loss=loss, alone=alone)
+        for name in ("ifd", "superfiltering")
+    )
+    assert first.score_N.tolist() == pytest.approx([0.75, 0.4])
+    assert second.score_N.tolist() == pytest.approx([math.exp(-1.0), math.exp(-0.3)])
+    assert (kept(first), kept(second)) == ({0}, {1})
 
 
 def test_a_response_that_costs_nothing_has_no_ifd():

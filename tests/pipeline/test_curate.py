@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dtm.config import read
-from dtm.foundations.errors import DtmError
+from dtm.foundations.errors import DataError, DtmError
 from dtm.foundations.registry import registry
 from dtm.foundations.types import Examples
 from dtm.pipeline import run
@@ -91,6 +91,12 @@ def test_what_is_kept_is_dispersed_and_the_rest_is_told_with_its_reason(place):
     assert told["reasons"] == Counter(row["reason"].split(" (")[0] for row in gone)
     assert (told["read"], told["rows"], results["data"]["train"]) == (len(rows), 30, 30)
     assert any("Trained on 30 of" in line for line in results["statement"])
+
+
+def test_a_choice_that_keeps_nothing_is_an_error_that_says_why(place):
+    _, curated = place
+    with pytest.raises(DataError, match=r"deita keeps none of \d+ rows \(\d+: score below 1000\)"):
+        curated("{method: deita, least: 1000, complexity: loss, quality: loss}")
 
 
 def test_another_number_measures_nothing_again_and_the_same_does_nothing(place):

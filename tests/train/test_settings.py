@@ -30,6 +30,9 @@ def told(args, lora=None):
         ({}, {"lora_alfa": 8}, "train.lora.lora_alfa: there is no setting of LoraConfig 'lora_alfa'."
                                " Did you mean 'lora_alpha'?"),
         ({}, {"r": 0}, "train.lora.r: the rank must be 1 or more, not 0."),
+        ({}, {"init_lora_weights": "pissa"}, "train.lora.init_lora_weights: init_lora_weights: pissa changes the base,"
+                                             " and sub-models are merged as updates of it. Leave it out, or use"
+                                             " gaussian or orthogonal."),
         ({}, {"r": 8.5}, "train.lora.r: 8.5 is not int."),
     ],
 )  # fmt: skip

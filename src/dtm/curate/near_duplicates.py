@@ -17,7 +17,7 @@ from dtm.foundations.signals.text import Side, Texts
 from dtm.foundations.types import Examples
 
 
-@registry("curate").register("near_duplicates", paper="arXiv:2107.06499", count="none")
+@registry("curate").register("near_duplicates", paper="arXiv:2107.06499", count="none", version=2)
 def without_near_duplicates(
     examples_N: Examples, count: None, seed: int, *, threshold: Fraction = THRESHOLD, on: Side = "both"
 ) -> Choice:

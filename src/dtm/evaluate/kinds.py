@@ -210,6 +210,7 @@ def truthfulqa_mc1(row: Row, place: int) -> Item:
     metrics=("prompt_strict", "prompt_loose", "instruction_strict", "instruction_loose"),
     answer="generate",
     examples=False,
+    version=2,
 )
 def ifeval(row: Row, place: int, *, max_tokens: int = 1280) -> Item:
     """Whether the greedy response follows all instructions, checked by rule (IFEval, Zhou et al. 2023).

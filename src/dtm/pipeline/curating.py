@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dtm.curate
-from dtm.foundations.errors import ModelError
+from dtm.foundations.errors import DataError, ModelError
 from dtm.foundations.files import canonical
 from dtm.foundations.models import convert_gguf, locate, prepare_base
 from dtm.foundations.registry import Bound
@@ -181,6 +181,12 @@ def _build(
     kept_N = np.ones(len(examples), bool)
     kept_N[among] = choice.kept_N
     rows = examples.take(np.flatnonzero(kept_N))
+    if not len(rows):
+        why = "; ".join(
+            f"{count:,}: {reason}" for reason, count in Counter(choice.reason_N.tolist()).most_common(3)
+        )
+        raise DataError(f"{curation.bound.method.name} keeps none of {len(among):,} rows ({why})", where="curate",
+                        mend="Choose another method, or settings that let some pass")  # fmt: skip
     rows.save(claim.output / KEPT)
     chosen = examples.take(among)
     reasons = Counter(reason.split(" (")[0] for reason in choice.reason_N.tolist() if reason)

@@ -16,6 +16,7 @@ from dtm.foundations.files import canonical, text_digest
 from dtm.foundations.registry import Bound
 from dtm.foundations.seeds import derive
 from dtm.foundations.signals import check_embedder, embed, with_model
+from dtm.foundations.signals.text import VERSION
 from dtm.foundations.store import Artifact, Claim, Step
 from dtm.pipeline.rows import Rows
 from dtm.pipeline.steps import Work
@@ -31,7 +32,7 @@ def embedding(run: Run, section: Any, examples: Rows, signals: Mapping[str, Arti
     bound = with_model(check_embedder(section.embedder), run.checked.file.root)
     needed = {name: signals[name] for name in bound.method.needs}
     inputs = {"rows": content(examples), **{f"signal {name}": one.digest for name, one in needed.items()}}
-    settings: dict[str, Any] = {"on": section.on, "dimensions": section.dimensions}
+    settings: dict[str, Any] = {"on": section.on, "dimensions": section.dimensions, "texts": VERSION}
     features = None
     if "job" in bound.method.properties:
         features = _features(run, bound, section.on, examples)

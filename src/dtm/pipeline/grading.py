@@ -25,6 +25,7 @@ SIGNALS = {  # by what a scorer needs: the step's name, its worker's function, t
     "loss": ("losses", f"{PLACE}.losses:losses", "base loss"),
     "alone": ("alone", f"{PLACE}.alone:alone", "base loss alone"),
 }
+ALONE = 2  # of how the response alone is read; 2: as far as a truncated row, and none without an instruction
 ASKED = {"judge": judge, "rating": rating}  # what a language model is asked, by what a scorer needs
 
 
@@ -179,7 +180,8 @@ def signal(run: Run, name: str, examples: Rows, model: Model | None = None) -> A
         key: value for key, value in checked.config.model.items() if key not in ("dtype", "quantization")
     }
     inputs = {"base": base.digest, "examples": examples.digest}
-    step = Step(step_name, {"model": options}, inputs, None, checked.numerics)
+    version = {"version": ALONE} if name == "alone" else {}
+    step = Step(step_name, {"model": options, **version}, inputs, None, checked.numerics)
 
     def arguments(claim: Claim) -> dict[str, Any]:
         return {

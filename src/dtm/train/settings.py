@@ -46,6 +46,7 @@ DEFAULTS: dict[str, Any] = {
     "learning_rate": 2e-5, "num_train_epochs": 1, "per_device_train_batch_size": 8, "max_length": 1024,
     "lr_scheduler_type": "cosine", "warmup_steps": 0.03, "gradient_checkpointing": False,
 }  # fmt: skip
+STARTS = (True, False, "gaussian", "orthogonal")  # of adapters that leave the base as it is
 LORA_DEFAULTS: dict[str, Any] = {
     "r": 16,
     "lora_alpha": 16,
@@ -113,6 +114,12 @@ def check_settings(
     known = settings_of("LoraConfig")
     for name, value in lora.items():
         errors += _check(name, value, known, "LoraConfig", where(f"train.lora.{name}"))
+    start = lora.get("init_lora_weights", True)
+    if start not in STARTS:
+        errors.append(ConfigError(
+            f"init_lora_weights: {start} changes the base, and sub-models are merged as updates of it",
+            where=where("train.lora.init_lora_weights"), mend="Leave it out, or use gaussian or orthogonal",
+        ))  # fmt: skip
     rank = lora.get("r", LORA_DEFAULTS["r"])
     if isinstance(rank, int) and rank < 1:
         errors.append(ConfigError(f"the rank must be 1 or more, not {rank}", where=where("train.lora.r")))

@@ -14,9 +14,9 @@ from dtm.foundations.llm import LLM, CannotAnswer, Request, Rules, generate
 from dtm.foundations.registry import Method
 from dtm.foundations.scorers import bind_scorer
 from dtm.foundations.scorers.judge import Difficulty, requests
-from dtm.foundations.signals.alone import alone
-from dtm.foundations.types import SCHEMA, Examples
-from tests.foundations.signals.rendered import job_of, quiet, save_rows
+from dtm.foundations.signals.alone import alone, rendered_by, without_instruction
+from dtm.foundations.types import SCHEMA, TOKENS, Examples
+from tests.foundations.signals.rendered import job_of, quiet
 from tests.tiny import tiny_model
 
 TALK = [
@@ -113,10 +113,7 @@ def test_the_loss_without_the_instruction_is_transformers_loss_of_the_bare_text(
 
     tokenizer = AutoTokenizer.from_pretrained(base)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float64).eval()
-    table = Examples.open(save_rows(tmp_path / "other.arrow", [([5, 6], [False, True])] * 3)).table
-    place = table.column_names.index("messages")
-    table = table.set_column(place, SCHEMA.field("messages"), examples(talk=TALK).table.column("messages"))
-    Examples(table).save(tmp_path / "rows.arrow")
+    rendered_by(examples(talk=TALK), str(base)).save(tmp_path / "rows.arrow")
     job = job_of(base, tmp_path / "rows.arrow", tmp_path)
     assert alone(job, quiet) == {"rows": 3}
     found = np.load(f"{job['output']}/alone.npy")
@@ -125,7 +122,6 @@ def test_the_loss_without_the_instruction_is_transformers_loss_of_the_bare_text(
         [f"{start}user\n{end}{start}assistant\n", "in the end<|im_end|>"],
         [f"{start}system\n{end}{start}user\n{end}{start}assistant\n", "the other<|im_end|>",
          f"\n{start}user\n{end}{start}assistant\n", "and<|im_end|>"],
-        ["", "a plain document<|im_end|>"],
     ]  # fmt: skip
     for row, parts in enumerate(pieces):
         ids, told = [], []
@@ -136,3 +132,27 @@ def test_the_loss_without_the_instruction_is_transformers_loss_of_the_bare_text(
         with torch.no_grad():
             expected = model(input_ids=torch.tensor([ids]), labels=torch.tensor([labels])).loss.item()
         assert found[row] == pytest.approx(expected, rel=1e-5)
+    assert found[2] == 0  # a plain text has no instruction to leave out, and so no ifd
+
+
+def test_of_a_truncated_row_the_same_tokens_of_the_response_are_read(base):
+    whole = rendered_by(examples(talk=TALK), str(base))
+    columns = {name: whole.column(name) for name in TOKENS.names}
+    for values in columns.values():
+        values[0] = values[0][:-6]
+    told = sum(columns["assistant_mask"][0])
+    assert 0 < told < sum(whole.column("assistant_mask")[0])
+    table = whole.table.drop_columns(TOKENS.names)
+    for name, values in columns.items():
+        table = table.append_column(TOKENS.field(name), pa.array(values, TOKENS.field(name).type))
+    bare = without_instruction(Examples(table), str(base))
+    assert bare.token_counts()[1].tolist() == [told, *whole.token_counts()[1][1:].tolist()]
+    said = [
+        [
+            one
+            for one, mask in zip(rows.column("input_ids")[0], rows.column("assistant_mask")[0], strict=True)
+            if mask
+        ]
+        for rows in (bare, Examples(table))
+    ]
+    assert said[0] == said[1]

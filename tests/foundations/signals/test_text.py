@@ -18,6 +18,7 @@ TALKS = (
     [],
     [("user", "what?"), ("assistant", "that")],
 )
+PLAIN = [("text", "a plain document")]
 
 
 @pytest.mark.parametrize(("on", "expected"), [
@@ -27,6 +28,13 @@ TALKS = (
 ])  # fmt: skip
 def test_all_turns_of_a_side_are_joined(talk, on, expected):
     assert texts(talk(*TALKS), on) == expected
+
+
+def test_a_row_of_plain_text_is_all_response(talk):
+    rows = talk(PLAIN, [("text", " ")])
+    assert texts(rows, "both") == texts(rows, "response") == ["a plain document", " "]
+    assert texts(rows, "instruction") == ["", ""]
+    assert blank(rows, "both").tolist() == [False, True]
 
 
 def test_first_turns(talk):

@@ -42,10 +42,10 @@ def constrained_response(response: str) -> bool:
 
 @instruction("detectable_format:number_highlighted_sections", paper=PAPER)
 def number_highlighted_sections(response: str, *, num_highlights: int) -> bool:
-    """At least so many stretches between asterisks, single or double."""
-    double = re.findall(r"\*\*([^\n*]+)\*\*", response)
-    single = re.findall(r"\*([^\n*]+)\*", re.sub(r"\*\*[^\n*]+\*\*", " ", response))
-    return sum(bool(one.strip()) for one in (*double, *single)) >= num_highlights
+    """At least so many stretches between asterisks; between double ones each pattern counts, as their code has it."""
+    single = [one.strip("*") for one in re.findall(r"\*[^\n*]*\*", response)]
+    double = [one.removeprefix("**").removesuffix("**") for one in re.findall(r"\*\*[^\n*]*\*\*", response)]
+    return sum(bool(one.strip()) for one in (*single, *double)) >= num_highlights
 
 
 @instruction("detectable_format:multiple_sections", paper=PAPER)

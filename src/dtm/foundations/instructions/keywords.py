@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dtm.foundations.instructions.words import TOKEN, Relation, holds, is_in
+from dtm.foundations.instructions.words import Relation, holds, is_in, tokens
 from dtm.foundations.registry import registry
 
 instruction = registry("instruction").register
@@ -48,7 +48,7 @@ def capital_word_frequency(
     response: str, *, capital_frequency: int, capital_relation: Relation = "at least"
 ) -> bool:
     """So many of its words are in capitals throughout."""
-    count = sum(word.isupper() for word in TOKEN.findall(response))
+    count = sum(word.isupper() for word in tokens(response))
     return holds(count, capital_relation, capital_frequency)
 
 

@@ -9,7 +9,6 @@ from dtm.foundations.registry import registry
 
 instruction = registry("instruction").register
 PAPER = "arXiv:2311.07911"
-LEADING = "\"'“”‘’*_#>([ "
 
 
 @instruction("length_constraints:number_words", paper=PAPER)
@@ -35,9 +34,13 @@ def number_paragraphs(response: str, *, num_paragraphs: int) -> bool:
 def nth_paragraph_first_word(
     response: str, *, num_paragraphs: int, nth_paragraph: int, first_word: str
 ) -> bool:
-    """So many paragraphs, divided by an empty line, of which the nth begins with that word, in any case."""
-    found = [part for part in response.split("\n\n") if part.strip()]
-    if len(found) != num_paragraphs or not 1 <= nth_paragraph <= len(found):
+    """So many paragraphs, divided by an empty line, of which the nth begins with that word, in any case.
+
+    As their code has it, blank paragraphs do not count, and yet the nth is one of all.
+    """
+    found = response.split("\n\n")
+    filled = sum(bool(part.strip()) for part in found)
+    if filled != num_paragraphs or not 1 <= nth_paragraph <= filled or not found[nth_paragraph - 1].strip():
         return False
-    first = found[nth_paragraph - 1].split()[0].lstrip(LEADING)
-    return re.split(r"[.,?!:;'\"”’*]", first, maxsplit=1)[0].lower() == first_word.lower()
+    first = found[nth_paragraph - 1].split()[0].lstrip("'").lstrip('"')
+    return re.split(r"[.,?!'\"]", first, maxsplit=1)[0].lower() == first_word.lower()

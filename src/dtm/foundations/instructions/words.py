@@ -12,7 +12,10 @@ from typing import Literal
 Relation = Literal["at least", "less than"]
 
 WORD = re.compile(r"\w+")
-TOKEN = re.compile(r"\w+(?:['’.-]\w+)*")  # for capitals: "U.S." and "T-SHIRT" are one word each
+TOKEN = re.compile(r"\w+(?:['’./-]\w+)*")  # "U.S." and "T-SHIRT" are one word each
+CONTRACTED = re.compile(
+    r"(?i)(?<=\w)(?:n't|'(?:s|m|d|ll|re|ve))$"
+)  # ... and "NASA's" two, as nltk parts them
 SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]]*(?=\s|$)|[。！？]+|\n\s*\n")
 ABBREVIATIONS = frozenset(
     [
@@ -74,6 +77,15 @@ def holds(count: int, relation: Relation, bound: int) -> bool:
 def words(text: str) -> list[str]:
     """Runs of letters, digits and _."""
     return WORD.findall(text)
+
+
+def tokens(text: str) -> list[str]:
+    """Words as nltk parts them, without punctuation: what stands between blanks, contractions apart."""
+    found: list[str] = []
+    for word in TOKEN.findall(text):
+        end = CONTRACTED.search(word)
+        found += [word] if end is None else [word[: end.start()], end[0]]
+    return found
 
 
 def sentences(text: str) -> list[str]:

@@ -11,7 +11,8 @@ from dtm.foundations.blocks import blocks
 from dtm.foundations.types import Examples
 
 Side = Literal["instruction", "response", "both"]
-ROLES = {"instruction": ("user",), "response": ("assistant",), "both": ("user", "assistant")}
+VERSION = 2  # of what a row says; 2: a row of plain text is all response
+ROLES = {"instruction": ("user",), "response": ("assistant", "text"), "both": ("user", "assistant", "text")}
 BATCH = 2048  # rows whose texts are Python objects at one time
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +57,12 @@ class Regularised(SFTTrainer):
         targets_NT = labels[:, 1:]
         told_NT = targets_NT != IGNORED
         logits_TV = outputs.logits[:, :-1][told_NT]
-        base_TV = self.base(self.batch)[:, :-1][told_NT]  # type: ignore[misc]
+        base_TV = self.base(self.batch, self.accelerator.autocast)[:, :-1][told_NT]  # type: ignore[misc]
         penalty = self.bound(logits=logits_TV, base_logits=base_TV)
         whole = num_items_in_batch is not None  # tokens of all batches and processes of a step
         count = max(1, int(num_items_in_batch if whole else told_NT.sum()))
-        parts = self.current_gradient_accumulation_steps * self.accelerator.num_processes if whole else 1
+        processes = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
+        parts = self.current_gradient_accumulation_steps * processes if whole else 1
         self._told(penalty * parts / count)
         loss = cross_entropy(wide(logits_TV), targets_NT[told_NT], reduction="sum")
         return (loss + penalty) / count
@@ -80,7 +81,8 @@ class Base:
             self.copy = load_model(Path(job["base"]), job["model"], device=job["device"])
             self.copy.eval().requires_grad_(False)
 
-    def __call__(self, batch: Mapping[str, Any]) -> Any:
+    def __call__(self, batch: Mapping[str, Any], autocast: Callable[[], Any] = nullcontext) -> Any:
+        """Logits [N, T, V]; a copy runs under `autocast`, as the trained model does, or equal weights would differ."""
         import torch
 
         inputs = {
@@ -88,7 +90,8 @@ class Base:
         }
         with torch.no_grad():
             if self.copy is not None:
-                return self.copy(**inputs).logits
+                with autocast():
+                    return self.copy(**inputs).logits
             with _evaluating(self.model), self.model.disable_adapter():
                 return self.model(**inputs).logits
 
