@@ -22,7 +22,7 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 FIRST, MERGE, TESTBED, DISPERSE, LAUNCH, SOAK = (
     BENCHMARKS / name for name in ("first_run", "merge", "testbed", "disperse", "launch", "soak")
 )
-STUDIES = ("core", "clean", "map", "splits-hot", "splits-after", "splits-warm")
+STUDIES = ("core", "clean", "map", "splits-hot", "splits-after", "splits-warm", "operators")
 
 
 def load(path):
@@ -179,7 +179,7 @@ def _some_arms(file, names):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*STUDIES, "arms", "pilot", "operators"])
+@pytest.mark.parametrize("name", [*STUDIES, "arms", "pilot"])
 def test_every_arm_of_the_studies_of_the_testbed_is_checked(name, checkout, monkeypatch):
     monkeypatch.chdir(checkout)
     arms = Arms(read(checkout / "benchmarks" / "testbed" / f"{name}.yaml"))

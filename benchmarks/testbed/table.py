@@ -161,6 +161,18 @@ def pilot(results: Results) -> str:
     return markdown(head, rows)
 
 
+def lengths(results: Results) -> str:
+    """One row an operator, by how far its merge lies from the base; and what it gains and keeps."""
+    found = json.loads((HERE / "results" / f"{results['study']}-splits.json").read_text(encoding="utf-8"))
+    scores = {arm["name"]: score_cells(results, arm["scores"], MEANS) for arm in results["arms"]}
+    order = sorted(found, key=lambda name: found[name]["distance"])
+    rows = [
+        [name, f"{found[name]['distance']:.2f}", f"{found[name]['norm']:.2f}", *scores[name]]
+        for name in order
+    ]
+    return markdown(["arm", "merged norm", "merged / own norm", *MEANS], rows)
+
+
 def portions(results: Results) -> str:
     """One row a way to split: what splits.py found in its runs."""
     found = json.loads((HERE / "results" / f"{results['study']}-splits.json").read_text(encoding="utf-8"))
@@ -201,7 +213,7 @@ TABLES = {
     "splits-after": (splits,),
     "splits-warm": (splits, portions),
     "arms": (others, grids),
-    "operators": (splits,),
+    "operators": (splits, lengths),
     "pilot": (splits, pilot),
 }
 
