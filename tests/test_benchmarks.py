@@ -22,7 +22,7 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 FIRST, MERGE, TESTBED, DISPERSE, LAUNCH, SOAK = (
     BENCHMARKS / name for name in ("first_run", "merge", "testbed", "disperse", "launch", "soak")
 )
-STUDIES = ("core", "clean", "map", "splits-hot", "splits-after", "splits-warm", "operators")
+STUDIES = ("core", "clean", "map", "splits-hot", "splits-after", "splits-warm", "operators", "arms", "pilot")
 
 
 def load(path):
@@ -94,6 +94,8 @@ def test_figures_are_drawn_from_their_results():
     for name in module.done():
         drawn = (BENCHMARKS.parent / "docs" / "images" / f"pareto-{name}.svg").read_text(encoding="utf-8")
         assert drawn == module.figure(module.read(name))
+    pilot = load(TESTBED / "curves.py")
+    assert pilot.IMAGE.read_text(encoding="utf-8") == pilot.figure(module.read("pilot"))
 
 
 def test_launch_tables_are_made_from_their_results():
@@ -179,7 +181,7 @@ def _some_arms(file, names):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*STUDIES, "arms", "pilot"])
+@pytest.mark.parametrize("name", STUDIES)
 def test_every_arm_of_the_studies_of_the_testbed_is_checked(name, checkout, monkeypatch):
     monkeypatch.chdir(checkout)
     arms = Arms(read(checkout / "benchmarks" / "testbed" / f"{name}.yaml"))
@@ -197,3 +199,4 @@ def test_tables_of_the_testbed_are_made_from_its_results(name):
         assert maker(results) in text
     asked = {arm["name"] for arm in load_yaml(TESTBED / f"{name}.yaml").values["arms"]}
     assert {arm["name"] for arm in results["arms"]} == asked
+    assert not any(arm["failures"] for arm in results["arms"])

@@ -31,8 +31,11 @@ def figure(results: Results) -> str:
     corners = [(dots[place][2][0], dots[place][3][0]) for place in front]
     parts.append(f'<path d="{_stairs(corners, x, y)}" fill="none" stroke="{GREY}" stroke-dasharray="4 3"/>')
     taken: list[tuple[float, float]] = []
-    for place, (name, kind, gain, cost) in enumerate(dots):
-        parts.append(_dot(name, kind, gain, cost, x, y, named=place in front or kind != "other", taken=taken))
+    claims = {arm["name"] for arm in results["arms"] if arm["claim"]}
+    first = {"base", "vanilla", *(dots[place][0] for place in front)}  # names that want the room most
+    order = sorted(dots, key=lambda dot: (dot[0] not in first, dot[0] not in claims))
+    for name, kind, gain, cost in order:
+        parts.append(_dot(name, kind, gain, cost, x, y, named=name in first | claims, taken=taken))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
         f'font-size="12" fill="{INK}" role="img"><rect width="100%" height="100%" fill="white"/>\n'

@@ -66,6 +66,8 @@ SUMMARY = {  # the arms of docs/results.md
     "core": (*TRAINED, "uniform-soup", "greedy-soup", "sequential", "norm-matched", "dtm-random-2", "dtm-random-4",
              "dtm-random-8", "dtm-by-source-4", "dtm-kmeans-4", "ensemble"),
     "clean": (*TRAINED, "dtm-random-4", "dtm-by-source-4"),
+    "arms": ("vanilla", "wise-ft", "replay", "l2", "ewc", "kl", "curate-random", "curate-ifd", "curate-deita", "dtm",
+             "dtm-fisher", "dtm-task-arithmetic", "dtm-ties", "dtm-dare", "dtm-wise-ft-0.5"),
 }  # fmt: skip
 
 
