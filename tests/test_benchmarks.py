@@ -87,6 +87,9 @@ def test_the_page_of_results_shows_what_the_studies_found():
     for name in module.SUMMARY:
         assert module.summary(module.read(name)) in page
     assert module.regimes(module.read("map")) in page
+    real = load(BENCHMARKS / "real" / "table.py")
+    for table in real.tables(real.read("small"))[:2]:
+        assert table in page
 
 
 def test_figures_are_drawn_from_their_results():
