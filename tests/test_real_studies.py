@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dtm.foundations.yaml import load as load_yaml
 from dtm.study.arms import Arms
@@ -96,23 +97,33 @@ def test_dev_and_test_share_no_item(checkout):
 
 
 @pytest.mark.slow
-def test_one_command_runs_the_study_and_prints_its_tables(checkout):
-    settings = [f"run.base={checkout / 'base'}", "run.train.args.max_steps=2", "run.evaluate.limit=2", "seeds=[0]",
-                "run.launch.workers=1",
-                "arms=[{name: vanilla, recipe: vanilla_sft}, {name: dtm-random-4}]"]  # fmt: skip
-    settings += [f"run.data.{n}.fraction=1.0" for n in range(len(INSTRUCTIONS))]
+def test_one_command_runs_the_study_keeps_its_results_and_prints_its_tables(checkout):
+    folder = checkout / "benchmarks" / "real"
+    study, run = (load_yaml(folder / name).values for name in ("small.yaml", "run-small.yaml"))
+    study |= {
+        "seeds": [0],
+        "arms": [arm for arm in study["arms"] if arm["name"] in ("vanilla", "dtm-random-4")],
+    }
+    run |= {"base": str(checkout / "base"), "launch": {"workers": 1, "threads": 1}}
+    run["train"]["args"]["max_steps"] = run["evaluate"]["limit"] = 2
+    for entry in run["data"]:
+        entry["fraction"] = 1.0
+    for name, values in (("small.yaml", study), ("run-small.yaml", run)):
+        (folder / name).write_text(yaml.safe_dump(values), encoding="utf-8")
     command = [sys.executable, "benchmarks/real/run.py", "small"]
-    done = subprocess.run(
-        [*command, *(part for one in settings for part in ("-s", one))],
-        capture_output=True,
-        text=True,
-        cwd=checkout,
-        check=False,
-    )
+    done = subprocess.run(command, capture_output=True, text=True, cwd=checkout, check=False)
     assert done.returncode == 0, done.stderr
     assert "| dtm-random-4 | 1 |" in done.stdout
     assert "## Loss on rows kept from training" in done.stdout
-    assert not (checkout / "benchmarks" / "real" / "results").exists()
+    kept = json.loads((folder / "results" / "small.json").read_text(encoding="utf-8"))
+    assert {arm["name"] for arm in kept["arms"]} == {"vanilla", "dtm-random-4"}
+    assert (folder / "results" / "small-items.parquet").exists()
+
+    wrong = subprocess.run(
+        [*command, "-s", "seds=[0]"], capture_output=True, text=True, cwd=checkout, check=False
+    )
+    assert (wrong.returncode, wrong.stderr.count("Traceback")) == (2, 0)
+    assert "Did you mean `seeds`?" in wrong.stderr
 
 
 @pytest.mark.parametrize("name", RAN)
