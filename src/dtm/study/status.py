@@ -148,7 +148,8 @@ def sentence(found: Found) -> str:
         )
     if found["state"] == "finished":
         return f"finished: {done}"
-    why = f": {found['reason']}" if found["reason"] else ""
+    told = found["state"] == "failed" or found["reason"] == "its process is gone"
+    why = f": {found['reason']}" if told and found["reason"] else ""
     return f"{found['state']}: {done}{why}\n{found['command'] or 'the same command'} goes on from here"
 
 
