@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -104,36 +105,24 @@ def regimes(results: Results) -> str:
 
 def splits(results: Results) -> str:
     """One row an arm: gains, costs, mean, and how they differ from the arm that all are compared with and the base."""
-    against = results["against"]
-    head = ["arm", "seeds", *MEANS, *(f"{name} - {against}" for name in MEANS), "mean - base"]
-    rows = [["base", "", *score_cells(results, results["base"]["scores"], MEANS), *[""] * 4]]
-    for arm in results["arms"]:
-        asked = [*((against, name) for name in MEANS), ("base", "mean")]
-        cells = [difference(results, arm["name"], *one) for one in asked]
-        rows.append(
-            [arm["name"], str(len(arm["seeds"])), *score_cells(results, arm["scores"], MEANS), *cells]
-        )
-    return markdown(head, rows)
+    return _compared(results, {})
 
 
 def others(results: Results) -> str:
-    """One row an arm: its rate, steps, gains, costs, mean, and how they differ from vanilla and the base."""
+    """The same with what tuning chose, and the steps."""
+    return _compared(results, {"rate": _rate, "steps": lambda arm: f"{arm['steps']:,.0f}"})
+
+
+def _compared(results: Results, more: Mapping[str, Callable[[dict[str, Any]], str]]) -> str:
     against = results["against"]
-    head = [
-        "arm",
-        "seeds",
-        "rate",
-        "steps",
-        *MEANS,
-        *(f"{name} - {against}" for name in MEANS),
-        "mean - base",
-    ]
-    rows = [["base", "", "", "0", *score_cells(results, results["base"]["scores"], MEANS), *[""] * 4]]
+    head = ["arm", "seeds", *more, *MEANS, *(f"{name} - {against}" for name in MEANS), "mean - base"]
+    spent = ["0" if name == "steps" else "" for name in more]
+    rows = [["base", "", *spent, *score_cells(results, results["base"]["scores"], MEANS), *[""] * 4]]
     for arm in results["arms"]:
         asked = [*((against, name) for name in MEANS), ("base", "mean")]
-        cells = [difference(results, arm["name"], *one) for one in asked]
-        known = [arm["name"], str(len(arm["seeds"])), _rate(arm), f"{arm['steps']:,.0f}"]
-        rows.append([*known, *score_cells(results, arm["scores"], MEANS), *cells])
+        known = [arm["name"], str(len(arm["seeds"])), *(told(arm) for told in more.values())]
+        differences = [difference(results, arm["name"], *one) for one in asked]
+        rows.append([*known, *score_cells(results, arm["scores"], MEANS), *differences])
     return markdown(head, rows)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from dtm.curate.choosing import Choice, highest
 from dtm.foundations.registry import registry
+from dtm.foundations.scorers.ifd import ifd as ratio
 from dtm.foundations.types import Examples
 
 USELESS = "its instruction does not help (ifd of 1 or more)"
@@ -20,6 +21,5 @@ USELESS = "its instruction does not help (ifd of 1 or more)"
 @registry("curate").register("ifd", paper="arXiv:2308.12032", needs=("loss", "alone"))
 def ifd(examples_N: Examples, count: int, seed: int, *, loss: np.ndarray, alone: np.ndarray) -> Choice:
     """The highest ratios below 1; no score where the response alone costs nothing."""
-    with_N, alone_N = np.asarray(loss, np.float64), np.asarray(alone, np.float64)
-    ratio_N = np.divide(with_N, alone_N, out=np.full(len(with_N), np.nan), where=alone_N > 0)
+    ratio_N = ratio(examples_N, loss=loss, alone=alone)
     return highest(ratio_N, count, seed, lower="lower ifd", barred_N=ratio_N >= 1, why=USELESS)

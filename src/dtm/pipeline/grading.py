@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from dtm.pipeline.verbs import Run
 
 PLACE = "dtm.foundations.signals"
-SIGNALS = {  # by what a scorer needs: the step's name, its worker's function, the step's label
-    "loss": ("losses", f"{PLACE}.losses:losses", "base loss"),
-    "alone": ("alone", f"{PLACE}.alone:alone", "base loss alone"),
+SIGNALS: dict[str, tuple[str, str, str, dict[str, Any]]] = {
+    # by what a scorer needs: the step's name, its worker's function, the step's label, what its key holds besides
+    "loss": ("losses", f"{PLACE}.losses:losses", "base loss", {}),
+    "alone": ("alone", f"{PLACE}.alone:alone", "base loss alone", {"version": 2}),
 }
-ALONE = 2  # of how the response alone is read; 2: as far as a truncated row, and none without an instruction
 ASKED = {"judge": judge, "rating": rating}  # what a language model is asked, by what a scorer needs
 
 
@@ -175,13 +175,12 @@ def signal(run: Run, name: str, examples: Rows, model: Model | None = None) -> A
         return ask(run, name, f"{examples.count:,} rows", step, lambda: asked.requests(examples.open()),
                    lambda claim, replies: _write_grades(claim, name, replies))  # fmt: skip
     checked, base = run.checked, model or run.base()
-    step_name, function, label = SIGNALS[name]
+    step_name, function, label, more = SIGNALS[name]
     options = {
         key: value for key, value in checked.config.model.items() if key not in ("dtype", "quantization")
     }
     inputs = {"base": base.digest, "examples": examples.digest}
-    version = {"version": ALONE} if name == "alone" else {}
-    step = Step(step_name, {"model": options, **version}, inputs, None, checked.numerics)
+    step = Step(step_name, {"model": options, **more}, inputs, None, checked.numerics)
 
     def arguments(claim: Claim) -> dict[str, Any]:
         return {

@@ -74,16 +74,10 @@ def grids(results: Results) -> str:
     head = [", ".join(_plain(point["values"][key]) for key in keys) for point in own[0]["grid"]["points"]]
     rows = []
     for arm in own:
-        scale = (
-            1
-            if any(point["score"] is not None and point["score"] < 0 for point in arm["grid"]["points"])
-            else 100
-        )
+        scale, digits = _dev_scale([point["score"] for point in arm["grid"]["points"]])
         cells = []
         for place, point in enumerate(arm["grid"]["points"]):
-            text = (
-                "failed" if point["score"] is None else f"{scale * point['score']:.{1 if scale > 1 else 3}f}"
-            )
+            text = "failed" if point["score"] is None else f"{scale * point['score']:.{digits}f}"
             cells.append(f"**{text}**" if place == arm["grid"]["chosen"] else text)
         rows.append([arm["name"], *cells])
     return table([f"dev, by {', '.join(key.rpartition('.')[2] for key in keys)}", *head], rows)
@@ -98,9 +92,7 @@ def curve(found: Mapping[str, Any]) -> str:
         row = [f"{100 * points[0]['share']:.0f} %"]
         row += [_mean([one["scores"].get(group) for one in points], 100, 1) for group in shown]
         dev = [one["dev"] for one in points]
-        row.append(
-            _mean(dev, 100, 1) if all(value is None or value >= 0 for value in dev) else _mean(dev, 1, 3)
-        )
+        row.append(_mean(dev, *_dev_scale(dev)))
         row += [
             _mean([one[name] for one in points], 1, 2)
             for name in ("training_loss", "heldout_loss", "drop_ratio")
@@ -164,6 +156,11 @@ def _number(value: float | None, share: bool, sign: str) -> str:
     if value is None:
         return ""
     return f"{100 * value:{sign}.1f}" if share else f"{value:{sign}.4g}"
+
+
+def _dev_scale(scores: Sequence[float | None]) -> tuple[float, int]:
+    """Factor and digits of dev scores: means of tasks are shown in percent, losses, which are negated, as they are."""
+    return (100, 1) if all(score is None or score >= 0 for score in scores) else (1, 3)
 
 
 def _plain(value: Any) -> str:

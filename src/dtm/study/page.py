@@ -31,15 +31,18 @@ def render(results: Mapping[str, Any], folder: Path) -> Path:
     Raises DataError where `results` are no study's. All texts are escaped, and the page's
     Content-Security-Policy lets nothing load and no script run.
     """
-    path = Path(folder) / "report.html"
-    write_text(path, page(results))
-    write_text(path.with_name("tables.md"), tables(validated(results)))
+    results, path = validated(results), Path(folder) / "report.html"
+    write_text(path, _page(results))
+    write_text(path.with_name("tables.md"), tables(results))
     return path
 
 
 def page(results: Mapping[str, Any]) -> str:
     """The page as HTML; the same results give the same bytes."""
-    results = validated(results)
+    return _page(validated(results))
+
+
+def _page(results: Mapping[str, Any]) -> str:
     groups = [row["group"] for row in results["benchmarks"]]
     text = _template().render(
         study=results,

@@ -24,7 +24,6 @@ class Progress:
         from rich.console import Console
 
         self.journal = Journal(folder)
-
         self.console, self.quiet, self.total = Console(stderr=True, highlight=False), quiet, total
         self.ended = 0
         self._times: dict[tuple[str, bool], list[float]] = {}  # of runs that had work to do

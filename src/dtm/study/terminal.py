@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from dtm.report.wording import MISSING, plural, score, short, signed
 from dtm.study import planning
+from dtm.study.comparing import MEANS
 from dtm.study.statement import summary
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 SPENT = ("tokens", "steps")
-MEANS = ("mean", "gains", "costs")
 MARK = {"better": "[green]▲[/]", "worse": "[red]▼[/]", "open": " ", "screened": " ", "oracle": " "}
 
 

@@ -26,10 +26,13 @@ def alone(job: Job, progress: Progress) -> dict[str, Any]:
     from torch.nn.functional import cross_entropy
 
     model = open_base(job)
-    examples, _ = open_rows(job, model)
+    examples, whole_N = open_rows(job, model)
     bare = without_instruction(examples, job["model"])
     lengths_N, _ = bare.token_counts()
-    same_N = np.array(same_tokens(examples, bare), bool)
+    same_N = lengths_N == whole_N
+    rows = np.flatnonzero(same_N)  # few but in plain text
+    pairs = zip(*(one.take(rows).column("input_ids") for one in (examples, bare)), strict=True)
+    same_N[rows] = [ids == others for ids, others in pairs]
 
     def work(indices: Sequence[int]) -> dict[str, np.ndarray]:
         batch = padded(bare.take(indices), model.device)
@@ -56,11 +59,6 @@ def without_instruction(examples: Examples, model: str) -> Examples:
     except Unusable as reason:
         raise ModelError(f"the chat template cannot render an empty instruction: {reason}", where=model,
                          mend="Choose another scorer than ifd") from None  # fmt: skip
-
-
-def same_tokens(examples: Examples, others: Examples) -> list[bool]:
-    """Which rows have the same tokens in both."""
-    return [a == b for a, b in zip(*(one.column("input_ids") for one in (examples, others)), strict=True)]
 
 
 def _as_far(bare: Examples, examples: Examples) -> Examples:
